@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The bus seam: how a user-space driver reaches its function. Implementations: a vfio-user socket
+// (bus_vfiouser.c, here), the card in the same process (src/host/bus_inproc.c), Linux VFIO (later).
+// Threads: one thread a driver, the one that opened the bus.
+#ifndef VIREO_DRIVER_BUS_H
+#define VIREO_DRIVER_BUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// Memory that the device may reach by DMA.
+struct driver_dma {
+    void *host;         // where this process sees it
+    uint64_t iova;      // where the device sees it
+    uint64_t len_bytes;
+    void *opaque;       // the bus's own
+};
+
+struct driver_bus;
+
+struct driver_bus_ops {
+    // `len` 1, 2 or 4.
+    uint32_t (*config_read)(struct driver_bus *bus, uint32_t offset, unsigned len);
+    void (*config_write)(struct driver_bus *bus, uint32_t offset, unsigned len, uint32_t value);
+    uint32_t (*reg_read)(struct driver_bus *bus, uint32_t offset); // BAR0, 32 bits
+    void (*reg_write)(struct driver_bus *bus, uint32_t offset, uint32_t value);
+    // Zeroed, at least 4 KiB aligned here and at its IOVA. 0, -ENOMEM, -errno of the far side.
+    int (*dma_alloc)(struct driver_bus *bus, uint64_t len_bytes, struct driver_dma *out);
+    void (*dma_free)(struct driver_bus *bus, struct driver_dma *dma);
+    // Enables MSI-X with `vectors` vectors; fds[i] polls readable when vector i was raised (eventfd,
+    // owned by the bus, good until close). 0, -ENOTSUP, -errno.
+    int (*irq_enable)(struct driver_bus *bus, unsigned vectors, int *fds);
+    // Function level reset. 0 or -errno.
+    int (*reset)(struct driver_bus *bus);
+    void (*close)(struct driver_bus *bus);
+};
+
+struct driver_bus {
+    const struct driver_bus_ops *ops;
+    char name[32]; // for messages: "0000:01:00.0" or the socket's path, cut
+    // BAR0 pages that are mapped here, for doorbells without a message: host address of BAR0 offset
+    // `mapped_start`, or NULL. Queue registers within go straight to memory.
+    volatile uint8_t *mapped;
+    uint32_t mapped_start, mapped_len;
+    // Set by the bus when the far side is gone: reads are all-ones from then on.
+    bool lost;
+};
+
+static inline uint32_t driver_reg_read(struct driver_bus *bus, uint32_t offset)
+{
+    return bus->ops->reg_read(bus, offset);
+}
+
+static inline void driver_reg_write(struct driver_bus *bus, uint32_t offset, uint32_t value)
+{
+    bus->ops->reg_write(bus, offset, value);
+}
+
+// Connects to a vfio-user socket. 0 and *out; on error -errno with a sentence in `error`.
+// -EBUSY: the function is assigned to somebody else.
+int driver_bus_vfiouser_open(const char *socket_path, struct driver_bus **out, char *error,
+                             size_t error_len);
+
+#endif

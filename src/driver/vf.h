@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// User-space VF driver for the 82599: poll mode, batches, zero copy from a pool of registered
+// buffers. Meant to be read and copied: it has one page of init, one of receive, one of transmit.
+// Threads: one a driver.
+#ifndef VIREO_DRIVER_VF_H
+#define VIREO_DRIVER_VF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "driver/bus.h"
+
+#define VF_QUEUES_MAX 2u
+
+struct vf_config {
+    unsigned queue_count;   // 1…VF_QUEUES_MAX pairs (the PF may allow fewer)
+    unsigned ring_len;      // descriptors a ring: multiple of 8, 64…4096
+    unsigned buffer_count;  // in the pool: at least queue_count × ring_len + what the caller holds
+    unsigned buffer_bytes;  // 2048…16384, multiple of 1024
+    unsigned frame_bytes_max; // largest frame without FCS and VLAN tag: 1514 … 9710
+    bool interrupts;        // else poll only
+    unsigned reset_timeout_ms; // wait for the PF: 0 means 1000
+};
+
+// One buffer of the pool. data = start of the frame.
+struct vf_buffer {
+    uint8_t *data;
+    uint64_t iova;       // of data
+    uint16_t len_bytes;  // of this buffer
+    uint16_t vlan;       // rx: stripped tag where flag is set; tx: tag to insert
+    uint16_t flags;      // VF_RX_*, VF_TX_*
+    uint16_t mss;        // tx with VF_TX_TSO: payload bytes a segment
+    uint8_t l2_len, l3_len, l4_len; // tx with checksum or TSO: header lengths in bytes
+    uint8_t reserved;
+    uint32_t rss_hash;   // rx
+    struct vf_buffer *next; // more of the same frame
+    uint32_t index;      // the pool's own
+};
+
+enum {
+    VF_RX_VLAN = 1 << 0,        // `vlan` holds the stripped tag
+    VF_RX_IP_CSUM_OK = 1 << 1,
+    VF_RX_L4_CSUM_OK = 1 << 2,
+    VF_RX_CSUM_BAD = 1 << 3,
+    VF_TX_VLAN = 1 << 4,
+    VF_TX_IP_CSUM = 1 << 5,     // IPv4 header checksum
+    VF_TX_TCP_CSUM = 1 << 6,    // the pseudo-header sum must be in the field (82599 §7.2.5)
+    VF_TX_UDP_CSUM = 1 << 7,
+    VF_TX_TSO = 1 << 8,         // implies TCP checksum
+    VF_TX_IPV6 = 1 << 9,        // else IPv4, where a checksum or TSO is asked
+};
+
+struct vf_stats {
+    uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes, rx_errors, rx_no_buffer;
+};
+
+struct vf_driver;
+
+// Reset, mailbox negotiation (1.4 down to 1.0), MAC from the PF, rings, filters. The bus stays the
+// caller's. 0; on error -errno and a sentence in `error`.
+int vf_driver_open(struct driver_bus *bus, const struct vf_config *config, struct vf_driver **out,
+                   char *error, size_t error_len);
+void vf_driver_close(struct vf_driver *vf);
+
+struct vf_buffer *vf_buffer_alloc(struct vf_driver *vf);        // NULL when the pool is empty
+void vf_buffer_free(struct vf_driver *vf, struct vf_buffer *b); // with all its `next`
+
+// Up to `count` frames into out[]; returns how many. They are the caller's until freed or sent.
+unsigned vf_receive(struct vf_driver *vf, unsigned queue, struct vf_buffer **out, unsigned count);
+// Sends frames in order; returns how many were taken (those are the driver's and are freed once
+// sent). The rest are still the caller's.
+unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames, unsigned count);
+
+void vf_driver_mac(const struct vf_driver *vf, uint8_t mac[6]);
+bool vf_driver_link_is_up(struct vf_driver *vf);
+unsigned vf_driver_queue_count(const struct vf_driver *vf);
+int vf_driver_api(const struct vf_driver *vf); // negotiated mailbox API, wire value
+// Queue interrupts: fd polls readable after a frame came; re-arm with vf_irq_arm() before sleeping,
+// then poll once more. -1 where config.interrupts was false.
+int vf_irq_fd(const struct vf_driver *vf, unsigned queue);
+void vf_irq_arm(struct vf_driver *vf, unsigned queue);
+// Mailbox: link changes, PF resets. Call about once a second or when idle. -EIO: the PF has reset
+// the VF; close and open again.
+int vf_driver_service(struct vf_driver *vf);
+int vf_driver_set_mac(struct vf_driver *vf, const uint8_t mac[6]);        // -EPERM: PF refused
+int vf_driver_add_vlan(struct vf_driver *vf, uint16_t vlan, bool on);     // -EPERM: PF refused
+int vf_driver_set_multicast(struct vf_driver *vf, const uint8_t (*macs)[6], unsigned count);
+void vf_driver_stats(const struct vf_driver *vf, struct vf_stats *out);
+
+#endif

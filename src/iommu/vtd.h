@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Intel VT-d remapping hardware (DRHD): one register page, tables in memory, walked on every IOTLB
+// miss. Legacy mode: root table → context table → second-stage page tables, 3 or 4 levels, 4 KiB,
+// 2 MiB and 1 GiB pages (VT-d §3, §9). Faults go to the fault-recording registers (§7, §11.4.14).
+// Threads: registers from the control thread; translation from any worker inside the gate.
+#ifndef VIREO_IOMMU_VTD_H
+#define VIREO_IOMMU_VTD_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "mem/dma.h"
+#include "mem/space.h"
+
+struct vtd;
+
+#define VTD_REGS_LEN_BYTES 4096u
+
+// `fault_msi` gets the fault event interrupt message (FEADDR/FEDATA), from any thread; must not
+// block. `space` outlives the unit. 0 or -ENOMEM.
+int vtd_create(struct mem_space *space, struct gate *gate,
+               void (*fault_msi)(void *ctx, uint64_t addr, uint32_t data), void *ctx,
+               struct vtd **out);
+void vtd_destroy(struct vtd *vtd);
+
+// Register cycles: `len` 4 or 8, aligned, within the page. Others: all-ones / dropped.
+uint64_t vtd_reg_read(struct vtd *vtd, uint32_t offset, unsigned len);
+void vtd_reg_write(struct vtd *vtd, uint32_t offset, unsigned len, uint64_t value);
+
+// What a DMA port needs: dma_port_init(port, rid, vtd_dma_ops(), vtd, vtd_generation(vtd)).
+const struct dma_port_ops *vtd_dma_ops(void);
+const _Atomic uint32_t *vtd_generation(const struct vtd *vtd);
+
+#endif

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What the card counts. The worker adds; the control thread reads, for the statistics registers
+// (82599 §8.2.3.23) and for nic_function_counts_get(). Private to src/nic.
+#ifndef VIREO_NIC_STATS_H
+#define VIREO_NIC_STATS_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+// One pool's share: bytes without FCS.
+struct nic_pool_counters {
+    _Atomic uint64_t rx_frames, rx_bytes, rx_multicast_frames, tx_frames, tx_bytes;
+    _Atomic uint64_t rx_no_descriptor_drops, rx_fault_drops;
+    _Atomic uint64_t tx_fault_drops, tx_spoof_drops, tx_malformed_drops;
+};
+
+struct nic_queue_counters {
+    _Atomic uint64_t rx_frames, rx_bytes, rx_drops, tx_frames, tx_bytes;
+};
+
+// Port totals, as MAC-level statistics registers want them: frames that went over the cable (to or
+// from the uplink), and loopback frames that the switch kept inside.
+struct nic_counters {
+    struct nic_pool_counters pool[64];
+    struct nic_queue_counters queue[128];
+    _Atomic uint64_t tx_uplink_frames, tx_uplink_bytes, tx_uplink_multicast, tx_uplink_broadcast;
+    _Atomic uint64_t rx_uplink_frames, rx_uplink_bytes, rx_uplink_multicast, rx_uplink_broadcast;
+    _Atomic uint64_t tx_uplink_size_bins[6], rx_uplink_size_bins[6]; // 64, -127, -255, -511, -1023, more
+    _Atomic uint64_t rx_undersize, rx_oversize, rx_no_match, rx_missed;
+    _Atomic uint64_t rx_l3_l4_xsum_errors;
+    _Atomic uint64_t loopback_frames, loopback_bytes;
+};
+
+// Single writer (one worker owns a queue and its pool's share today): a relaxed load and store, no
+// locked instruction.
+static inline void nic_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What is at the far end of a port's cable. Ops table: a real seam (tap, pcap, null, more later).
+// Threads: open/close on the control thread with no worker running or the gate closed; send and
+// receive by one worker; neither blocks.
+#ifndef VIREO_UPLINK_UPLINK_H
+#define VIREO_UPLINK_UPLINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+// Largest frame: 9728-byte jumbo frame (82599 §8.2.3.22.9 MAXFRS) + two VLAN tags; FCS not carried.
+#define UPLINK_FRAME_MAX 9736u
+
+enum uplink_kind { UPLINK_NULL, UPLINK_TAP, UPLINK_PCAP };
+
+struct uplink_config {
+    enum uplink_kind kind;
+    char ifname[16];        // tap: interface to create or attach to
+    char replay_path[256];  // pcap: capture to receive from, "" for none
+    char record_path[256];  // pcap: capture to record what is sent, "" for none
+    bool replay_loop;       // pcap: start over at the end
+    uint32_t replay_pps;    // pcap: packets per second; 0: by the capture's own timestamps
+};
+
+struct uplink;
+
+struct uplink_counts {
+    uint64_t tx_frames, tx_bytes, tx_drops; // card → cable
+    uint64_t rx_frames, rx_bytes, rx_drops;
+};
+
+// 0 and *out; on error -errno with a sentence in `error` (what failed and what to do).
+int uplink_open(const struct uplink_config *config, struct uplink **out, char *error,
+                size_t error_len);
+void uplink_close(struct uplink *up);
+
+// Sends one Ethernet frame without FCS, gathered. 0, or -errno: dropped and counted (-EAGAIN: the
+// far end's queue is full, -EMSGSIZE, -EIO).
+int uplink_send(struct uplink *up, const struct iovec *iov, unsigned iov_count);
+// One frame into buf (UPLINK_FRAME_MAX bytes): its length, 0 where none waits, -errno.
+int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len);
+// An fd that polls readable while frames wait, or -1 where the kind never receives.
+int uplink_wait_fd(const struct uplink *up);
+bool uplink_link_is_up(const struct uplink *up);
+void uplink_counts_get(const struct uplink *up, struct uplink_counts *out);
+
+#endif
