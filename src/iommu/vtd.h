@@ -29,6 +29,6 @@ void vtd_reg_write(struct vtd *vtd, uint32_t offset, unsigned len, uint64_t valu
 
 // What a DMA port needs: dma_port_init(port, rid, vtd_dma_ops(), vtd, vtd_generation(vtd)).
 const struct dma_port_ops *vtd_dma_ops(void);
-const _Atomic uint32_t *vtd_generation(const struct vtd *vtd);
+const dma_generation_t *vtd_generation(const struct vtd *vtd);
 
 #endif

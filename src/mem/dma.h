@@ -30,11 +30,16 @@ enum dma_access { DMA_READ = 1, DMA_WRITE = 2 };
 #define DMA_INTERRUPT_BASE 0xfee00000ull
 #define DMA_INTERRUPT_LEN  0x00100000ull
 
+// Moves on with every invalidation, starts at 1. 64 bits: a count that could wrap would let a VM,
+// with patience, bring an old translation back to life.
+typedef _Atomic uint64_t dma_generation_t;
+
 // One translated page: [iova, iova + (1 << shift)) is at host address `host`.
 struct dma_translation {
     uint64_t iova; // aligned to 1 << shift
     uint8_t *host;
-    uint32_t generation; // of the IOMMU, read before the walk; 0 in an empty entry
+    uint64_t generation; // of the IOMMU, read before the walk; 0 in an empty entry. dma_port_fill()
+                         // sets it, not the translator
     uint8_t shift;       // DMA_SMALL_SHIFT or DMA_LARGE_SHIFT: the largest of the two that the page
                          // tables and the region both allow
     uint8_t access;      // mask of enum dma_access that is allowed
@@ -52,7 +57,7 @@ struct dma_port_ops {
 struct dma_port {
     const struct dma_port_ops *ops;
     void *ctx;
-    const _Atomic uint32_t *generation; // the IOMMU's; starts at 1, never 0
+    const dma_generation_t *generation; // the IOMMU's
     rid_t rid;
     bool bus_master;        // PCI Command bit 2; while clear, nothing is issued
     uint64_t fault_count;   // accesses the IOMMU refused
@@ -63,7 +68,7 @@ struct dma_port {
 };
 
 void dma_port_init(struct dma_port *port, rid_t rid, const struct dma_port_ops *ops, void *ctx,
-                   const _Atomic uint32_t *generation);
+                   const dma_generation_t *generation);
 // Drops all cached translations of this port.
 void dma_port_flush(struct dma_port *port);
 
@@ -74,7 +79,7 @@ const struct dma_translation *dma_port_fill(struct dma_port *port, iova_t iova,
 static inline const struct dma_translation *
 dma_port_lookup(struct dma_port *port, iova_t iova, enum dma_access access)
 {
-    uint32_t gen = atomic_load_explicit(port->generation, memory_order_acquire);
+    uint64_t gen = atomic_load_explicit(port->generation, memory_order_acquire);
     const struct dma_translation *t =
         &port->large[(iova.v >> DMA_LARGE_SHIFT) & (DMA_LARGE_ENTRIES - 1)];
 

@@ -18,7 +18,7 @@ struct pci_segment;
 
 // `dma_ops`/`dma_ctx`/`generation`: the IOMMU in front of every function (mem/dma.h).
 int pci_segment_create(struct gate *gate, const struct dma_port_ops *dma_ops, void *dma_ctx,
-                       const _Atomic uint32_t *generation, struct pci_segment **out);
+                       const dma_generation_t *generation, struct pci_segment **out);
 void pci_segment_destroy(struct pci_segment *seg);
 
 // Configuration cycle. `len` 1, 2 or 4; `offset` 0…4095, aligned to `len`. A read of a function
