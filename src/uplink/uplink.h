@@ -17,11 +17,11 @@ enum uplink_kind { UPLINK_NULL, UPLINK_TAP, UPLINK_PCAP };
 
 struct uplink_config {
     enum uplink_kind kind;
-    char ifname[16];        // tap: interface to create or attach to
-    char replay_path[256];  // pcap: capture to receive from, "" for none
-    char record_path[256];  // pcap: capture to record what is sent, "" for none
-    bool replay_loop;       // pcap: start over at the end
-    uint32_t replay_pps;    // pcap: packets per second; 0: by the capture's own timestamps
+    char ifname[16];       // tap: interface to create or attach to
+    char replay_path[256]; // pcap: capture to receive from, "" for none
+    char record_path[256]; // pcap: capture to record what is sent, "" for none
+    bool replay_loop;      // pcap: start over at the end
+    uint32_t replay_pps;   // pcap: packets per second; 0: by the capture's own timestamps
 };
 
 struct uplink;

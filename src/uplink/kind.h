@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What each kind of uplink implements. Private to src/uplink.
+// The front (uplink.c) checks lengths and counts; a kind only moves bytes.
+#ifndef VIREO_UPLINK_KIND_H
+#define VIREO_UPLINK_KIND_H
+
+#include <stdatomic.h>
+
+#include "uplink/uplink.h"
+
+#define UPLINK_FRAME_MIN 14u // destination, source, type
+
+struct uplink_ops {
+    // 0 and *out (its `ops` and counters are set by the front), or -errno with a sentence.
+    int (*open)(const struct uplink_config *config, struct uplink **out, char *error,
+                size_t error_len);
+    void (*close)(struct uplink *up);
+    // len_bytes = all of iov, UPLINK_FRAME_MIN … UPLINK_FRAME_MAX. 0 or -errno.
+    int (*send)(struct uplink *up, const struct iovec *iov, unsigned iov_count, size_t len_bytes);
+    // As uplink_receive(); what it gives up on it counts with uplink_count_rx_drop().
+    int (*receive)(struct uplink *up, uint8_t *buf, size_t buf_len);
+    int (*wait_fd)(const struct uplink *up);
+    bool (*link_is_up)(const struct uplink *up);
+};
+
+// First member of each kind's own struct.
+struct uplink {
+    const struct uplink_ops *ops;
+    _Atomic uint64_t tx_frames, tx_bytes, tx_drops, rx_frames, rx_bytes, rx_drops;
+};
+
+extern const struct uplink_ops uplink_null_ops, uplink_tap_ops, uplink_pcap_ops;
+
+// Single writer, the worker: a relaxed load and store, no locked instruction.
+static inline void uplink_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The pcap uplink: what comes down the cable is read from a capture, what goes up is recorded to
+// another. Classic pcap and pcapng, micro- and nanoseconds, by libpcap; Ethernet only.
+//
+// Both ends are regular files (checked): a pipe could block the worker.
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pcap/pcap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "uplink/kind.h"
+
+// Records that are passed over in one uplink_receive() before the caller gets a turn.
+#define PCAP_SKIPS_MAX 64u
+// A longer pause between two frames of a capture is cut to this.
+#define PCAP_GAP_MAX_NS (60 * NS_PER_S)
+// From the end of one pass over a looped capture to the next: a capture that lasts no time at all
+// must not become a flood.
+#define PCAP_LOOP_GAP_NS    NS_PER_MS
+#define PCAP_RECORD_SNAPLEN 65535
+
+// How far the replay is.
+enum replay_state {
+    REPLAY_SEARCHING, // no frame at hand: read on
+    REPLAY_HOLDING,   // `frame` goes out at due_ns
+    REPLAY_ENDED,
+};
+
+struct pcap_uplink {
+    struct uplink up;
+    struct uplink_config config;
+
+    pcap_t *replay;
+    int timer_fd; // expires when the next frame is due; stays readable until it is set anew
+    enum replay_state state;
+    uint64_t due_ns;
+    uint64_t last_stamp_ns;    // capture time of the frame before
+    bool have_stamp;           // last_stamp_ns means something
+    uint64_t second_start_ns;  // replay_pps: frames count from here …
+    uint32_t frames_in_second; // … and it moves on each full second, so that nothing drifts
+    bool frames_in_pass;       // this pass over the file had a frame that could go out
+    uint32_t frame_len;
+    uint8_t frame[UPLINK_FRAME_MAX];
+
+    pcap_t *record_format;
+    pcap_dumper_t *record;
+    uint8_t record_frame[UPLINK_FRAME_MAX];
+};
+
+static struct pcap_uplink *pcap_of(const struct uplink *up)
+{
+    return (struct pcap_uplink *)up;
+}
+
+// A regular file as a stream, or -errno with a sentence. O_NONBLOCK: opening a FIFO must not hang.
+static int regular_file_open(const char *path, int flags, const char *mode, FILE **out,
+                             struct stat *st, char *error, size_t error_len)
+{
+    int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC, 0644);
+    int ret = 0;
+
+    if (fd < 0 || fstat(fd, st))
+        ret = -errno;
+    else if (!S_ISREG(st->st_mode))
+        ret = -EINVAL;
+    if (!ret) {
+        *out = fdopen(fd, mode);
+        if (*out)
+            return 0;
+        ret = -errno;
+    }
+    snprintf(error, error_len, "pcap %s: %s", path,
+             ret == -EINVAL ? "not a regular file" : strerror(-ret));
+    if (fd >= 0)
+        close(fd);
+    return ret;
+}
+
+static int replay_open(const char *path, pcap_t **out, struct stat *st, char *error,
+                       size_t error_len)
+{
+    char why[PCAP_ERRBUF_SIZE];
+    FILE *file;
+    pcap_t *pcap;
+    int link_type;
+    int ret = regular_file_open(path, O_RDONLY, "r", &file, st, error, error_len);
+
+    if (ret)
+        return ret;
+    pcap = pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why);
+    if (!pcap) {
+        snprintf(error, error_len, "pcap %s: no capture that can be read: %s", path, why);
+        fclose(file);
+        return -EINVAL;
+    }
+    link_type = pcap_datalink(pcap);
+    if (link_type != DLT_EN10MB) {
+        const char *name = pcap_datalink_val_to_name(link_type);
+        snprintf(error, error_len,
+                 "pcap %s: link type %s, not Ethernet (EN10MB): capture on an Ethernet interface, "
+                 "not on 'any'",
+                 path, name ? name : "unknown");
+        pcap_close(pcap);
+        return -EINVAL;
+    }
+    *out = pcap;
+    return 0;
+}
+
+static int record_open(struct pcap_uplink *p, const struct stat *replay_st, char *error,
+                       size_t error_len)
+{
+    const char *path = p->config.record_path;
+    struct stat st;
+    FILE *file;
+    int ret = regular_file_open(path, O_WRONLY | O_CREAT, "w", &file, &st, error, error_len);
+
+    if (ret)
+        return ret;
+    if (replay_st && st.st_dev == replay_st->st_dev && st.st_ino == replay_st->st_ino) {
+        snprintf(error, error_len,
+                 "pcap %s: is also the capture to replay: recording would overwrite it", path);
+        fclose(file);
+        return -EINVAL;
+    }
+    if (ftruncate(fileno(file), 0)) {
+        ret = -errno;
+        snprintf(error, error_len, "pcap %s: %s", path, strerror(-ret));
+        fclose(file);
+        return ret;
+    }
+    p->record_format = pcap_open_dead_with_tstamp_precision(DLT_EN10MB, PCAP_RECORD_SNAPLEN,
+                                                            PCAP_TSTAMP_PRECISION_NANO);
+    p->record = p->record_format ? pcap_dump_fopen(p->record_format, file) : NULL;
+    if (!p->record) {
+        snprintf(error, error_len, "pcap %s: cannot record: %s", path,
+                 p->record_format ? pcap_geterr(p->record_format) : "out of memory");
+        if (!p->record_format)
+            fclose(file); // else libpcap has closed it
+        return -EIO;
+    }
+    // So that the file is a valid capture from the start.
+    if (pcap_dump_flush(p->record)) {
+        snprintf(error, error_len, "pcap %s: cannot write", path);
+        return -EIO;
+    }
+    return 0;
+}
+
+static void pcap_uplink_close(struct uplink *up)
+{
+    struct pcap_uplink *p = pcap_of(up);
+
+    if (p->replay)
+        pcap_close(p->replay);
+    if (p->timer_fd >= 0)
+        close(p->timer_fd);
+    if (p->record)
+        pcap_dump_close(p->record);
+    if (p->record_format)
+        pcap_close(p->record_format);
+    free(p);
+}
+
+// The timer's fd becomes readable at due_ns; at 0, never.
+static void replay_arm(struct pcap_uplink *p, uint64_t due_ns)
+{
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(due_ns / NS_PER_S), .tv_nsec = (long)(due_ns % NS_PER_S)},
+    };
+
+    timerfd_settime(p->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+// Sets due_ns of the frame that was just read.
+static void replay_schedule(struct pcap_uplink *p, const struct pcap_pkthdr *header)
+{
+    uint64_t stamp_ns, gap_ns = 0;
+
+    if (p->config.replay_pps) {
+        if (p->frames_in_second == p->config.replay_pps) {
+            p->frames_in_second = 0;
+            p->second_start_ns += NS_PER_S;
+        }
+        p->due_ns = p->second_start_ns + p->frames_in_second * NS_PER_S / p->config.replay_pps;
+        p->frames_in_second++;
+        return;
+    }
+    // tv_usec holds nanoseconds here. Stamps are the file's word: wrapping arithmetic, and gaps
+    // that go backwards or are absurd are cut.
+    stamp_ns = (uint64_t)header->ts.tv_sec * NS_PER_S + (uint64_t)header->ts.tv_usec;
+    if (p->have_stamp && (int64_t)(stamp_ns - p->last_stamp_ns) > 0)
+        gap_ns = stamp_ns - p->last_stamp_ns;
+    p->due_ns += gap_ns < PCAP_GAP_MAX_NS ? gap_ns : PCAP_GAP_MAX_NS;
+    p->last_stamp_ns = stamp_ns;
+    p->have_stamp = true;
+}
+
+static void replay_end(struct pcap_uplink *p, const char *why)
+{
+    if (why)
+        log_warn("uplink pcap %s: replay stops: %s", p->config.replay_path, why);
+    p->state = REPLAY_ENDED;
+    replay_arm(p, 0);
+}
+
+static void replay_restart(struct pcap_uplink *p)
+{
+    char error[512];
+    struct stat st;
+    pcap_t *again;
+
+    if (!p->frames_in_pass) {
+        replay_end(p, "no frame in it can be sent");
+        return;
+    }
+    if (replay_open(p->config.replay_path, &again, &st, error, sizeof error)) {
+        replay_end(p, error);
+        return;
+    }
+    pcap_close(p->replay);
+    p->replay = again;
+    p->frames_in_pass = false;
+    p->have_stamp = false;
+    p->due_ns += PCAP_LOOP_GAP_NS;
+}
+
+// Reads on to the next frame that can be sent; at most PCAP_SKIPS_MAX records.
+static void replay_search(struct pcap_uplink *p)
+{
+    for (unsigned n = 0; n < PCAP_SKIPS_MAX && p->state == REPLAY_SEARCHING; n++) {
+        struct pcap_pkthdr *header;
+        const u_char *data;
+        int ret = pcap_next_ex(p->replay, &header, &data);
+
+        if (ret == PCAP_ERROR_BREAK) {
+            if (p->config.replay_loop)
+                replay_restart(p);
+            else
+                replay_end(p, NULL);
+        } else if (ret != 1) {
+            replay_end(p, pcap_geterr(p->replay));
+        } else if (header->caplen != header->len || header->len < UPLINK_FRAME_MIN ||
+                   header->len > UPLINK_FRAME_MAX) {
+            // Cut by the snap length, a runt, or larger than the cable takes.
+            uplink_count(&p->up.rx_drops, 1);
+        } else {
+            memcpy(p->frame, data, header->len);
+            p->frame_len = header->len;
+            p->frames_in_pass = true;
+            replay_schedule(p, header);
+            p->state = REPLAY_HOLDING;
+        }
+    }
+}
+
+static int pcap_uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
+{
+    struct pcap_uplink *p = pcap_of(up);
+    uint64_t now_ns;
+    uint32_t len;
+
+    if (!p->replay || p->state == REPLAY_ENDED)
+        return 0;
+    if (p->state == REPLAY_SEARCHING)
+        replay_search(p); // the timer has expired: the fd stays readable until this finds one
+    now_ns = clock_now_ns();
+    if (p->state != REPLAY_HOLDING)
+        return 0;
+    if (p->due_ns > now_ns) {
+        replay_arm(p, p->due_ns);
+        return 0;
+    }
+    p->state = REPLAY_SEARCHING;
+    len = p->frame_len;
+    if (len > buf_len) {
+        uplink_count(&up->rx_drops, 1);
+        len = 0;
+    } else {
+        memcpy(buf, p->frame, len);
+    }
+    replay_search(p);
+    if (p->state == REPLAY_HOLDING && p->due_ns > now_ns)
+        replay_arm(p, p->due_ns);
+    return (int)len;
+}
+
+static int pcap_uplink_send(struct uplink *up, const struct iovec *iov, unsigned iov_count,
+                            size_t len_bytes)
+{
+    struct pcap_uplink *p = pcap_of(up);
+    struct pcap_pkthdr header = {.caplen = (uint32_t)len_bytes, .len = (uint32_t)len_bytes};
+    struct timespec now;
+    size_t done = 0;
+
+    if (!p->config.record_path[0])
+        return 0; // replay only: what is sent goes nowhere, as with null
+    if (!p->record)
+        return -EIO;
+    for (unsigned i = 0; i < iov_count; i++) {
+        memcpy(p->record_frame + done, iov[i].iov_base, iov[i].iov_len);
+        done += iov[i].iov_len;
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    header.ts.tv_sec = now.tv_sec;
+    header.ts.tv_usec = now.tv_nsec;
+    pcap_dump((u_char *)p->record, &header, p->record_frame);
+    // Each frame at once: the file is complete even if the daemon dies.
+    if (pcap_dump_flush(p->record) || ferror(pcap_dump_file(p->record))) {
+        log_error("uplink pcap %s: cannot write, recording stops: %s", p->config.record_path,
+                  strerror(errno));
+        pcap_dump_close(p->record);
+        p->record = NULL;
+        return -EIO;
+    }
+    return 0;
+}
+
+static int pcap_uplink_open(const struct uplink_config *config, struct uplink **out, char *error,
+                            size_t error_len)
+{
+    struct pcap_uplink *p;
+    struct stat replay_st;
+    int ret = 0;
+
+    if (!config->replay_path[0] && !config->record_path[0]) {
+        snprintf(error, error_len, "pcap: need a capture to replay, one to record, or both");
+        return -EINVAL;
+    }
+    p = calloc(1, sizeof *p);
+    if (!p) {
+        snprintf(error, error_len, "pcap: out of memory");
+        return -ENOMEM;
+    }
+    p->config = *config;
+    p->timer_fd = -1;
+    if (config->replay_path[0])
+        ret = replay_open(config->replay_path, &p->replay, &replay_st, error, error_len);
+    if (!ret && config->record_path[0])
+        ret = record_open(p, config->replay_path[0] ? &replay_st : NULL, error, error_len);
+    if (!ret && p->replay) {
+        p->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+        if (p->timer_fd < 0) {
+            ret = -errno;
+            snprintf(error, error_len, "pcap: timerfd: %s", strerror(-ret));
+        }
+    }
+    if (ret) {
+        pcap_uplink_close(&p->up);
+        return ret;
+    }
+    if (p->replay) {
+        p->due_ns = p->second_start_ns = clock_now_ns();
+        replay_arm(p, p->due_ns);
+    }
+    *out = &p->up;
+    return 0;
+}
+
+static int pcap_uplink_wait_fd(const struct uplink *up)
+{
+    return pcap_of(up)->timer_fd;
+}
+
+static bool pcap_uplink_link_is_up(const struct uplink *up)
+{
+    (void)up;
+    return true;
+}
+
+const struct uplink_ops uplink_pcap_ops = {
+    .open = pcap_uplink_open,
+    .close = pcap_uplink_close,
+    .send = pcap_uplink_send,
+    .receive = pcap_uplink_receive,
+    .wait_fd = pcap_uplink_wait_fd,
+    .link_is_up = pcap_uplink_link_is_up,
+};

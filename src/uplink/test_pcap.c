@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The pcap uplink on captures that the test writes.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <pcap/pcap.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "uplink/uplink.h"
+
+static char dir[] = "/tmp/vireo-pcap-XXXXXX";
+static char in_path[64], out_path[64];
+
+static int setup(void **state)
+{
+    (void)state;
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(in_path, sizeof in_path, "%s/in.pcap", dir);
+    snprintf(out_path, sizeof out_path, "%s/out.pcap", dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(in_path);
+    unlink(out_path);
+    return rmdir(dir);
+}
+
+// A record: wire length, captured length, milliseconds since the capture's start.
+struct record {
+    uint32_t len, caplen, at_ms;
+};
+
+static uint8_t byte_of(uint32_t len, uint32_t i)
+{
+    return (uint8_t)(len * 3 + i);
+}
+
+static void capture_write(const char *path, int link_type, const struct record *records,
+                          unsigned count)
+{
+    static uint8_t data[70000];
+    pcap_t *format = pcap_open_dead(link_type, 262144);
+    pcap_dumper_t *dump = pcap_dump_open(format, path);
+
+    assert_non_null(dump);
+    for (unsigned n = 0; n < count; n++) {
+        struct pcap_pkthdr header = {.caplen = records[n].caplen, .len = records[n].len};
+        header.ts.tv_sec = 1700000000 + records[n].at_ms / 1000;
+        header.ts.tv_usec = records[n].at_ms % 1000 * 1000;
+        for (uint32_t i = 0; i < records[n].caplen; i++)
+            data[i] = byte_of(records[n].len, i);
+        pcap_dump((u_char *)dump, &header, data);
+    }
+    pcap_dump_close(dump);
+    pcap_close(format);
+}
+
+static struct uplink *replay_uplink(uint32_t pps, bool loop)
+{
+    struct uplink_config config = {.kind = UPLINK_PCAP, .replay_pps = pps, .replay_loop = loop};
+    struct uplink *up = NULL;
+    char error[1024] = "";
+
+    strcpy(config.replay_path, in_path);
+    if (uplink_open(&config, &up, error, sizeof error))
+        fail_msg("%s", error);
+    return up;
+}
+
+// The next frame, waiting on the fd as a worker does; its length, or 0 after timeout_ms.
+static int frame_wait(struct uplink *up, uint8_t *buf, int timeout_ms)
+{
+    struct pollfd wait = {.fd = uplink_wait_fd(up), .events = POLLIN};
+    uint64_t end_ns = clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+
+    while (clock_now_ns() < end_ns) {
+        int left_ms = (int)((end_ns - clock_now_ns()) / NS_PER_MS) + 1;
+        if (poll(&wait, 1, left_ms) != 1)
+            return 0;
+        int n = uplink_receive(up, buf, UPLINK_FRAME_MAX);
+        assert_true(n >= 0);
+        if (n)
+            return n;
+    }
+    return 0;
+}
+
+static void test_lengths_and_truncated(void **state)
+{
+    static const struct record records[] = {
+        {13, 13, 0},     {14, 14, 0},     {60, 60, 0},       {1514, 96, 0}, {1514, 1514, 0},
+        {9736, 9736, 0}, {9737, 9737, 0}, {65535, 65535, 0}, {100, 99, 0},  {64, 64, 0},
+    };
+    static const int expected[] = {14, 60, 1514, 9736, 64};
+    uint8_t buf[UPLINK_FRAME_MAX];
+    struct uplink_counts counts;
+    struct uplink *up;
+
+    (void)state;
+    capture_write(in_path, DLT_EN10MB, records, 10);
+    up = replay_uplink(0, false);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(frame_wait(up, buf, 5000), expected[i]);
+        for (int k = 0; k < expected[i]; k++)
+            assert_int_equal(buf[k], byte_of((uint32_t)expected[i], (uint32_t)k));
+    }
+    assert_int_equal(frame_wait(up, buf, 20), 0); // ended: the fd is quiet
+    uplink_counts_get(up, &counts);
+    assert_int_equal(counts.rx_frames, 5);
+    assert_int_equal(counts.rx_bytes, 14 + 60 + 1514 + 9736 + 64);
+    assert_int_equal(counts.rx_drops, 5);
+    uplink_close(up);
+}
+
+static void test_own_timestamps(void **state)
+{
+    // Backwards in the middle: sent at once, not before its turn and not never.
+    static const struct record records[] = {
+        {60, 60, 5000}, {61, 61, 5050}, {62, 62, 10}, {63, 63, 60}};
+    uint8_t buf[UPLINK_FRAME_MAX];
+    uint64_t start_ns;
+    struct uplink *up;
+
+    (void)state;
+    capture_write(in_path, DLT_EN10MB, records, 4);
+    start_ns = clock_now_ns();
+    up = replay_uplink(0, false);
+    assert_int_equal(frame_wait(up, buf, 5000), 60);
+    assert_int_equal(uplink_receive(up, buf, sizeof buf), 0); // not yet
+    assert_int_equal(frame_wait(up, buf, 5000), 61);
+    assert_true(clock_now_ns() - start_ns >= 50 * NS_PER_MS);
+    assert_int_equal(frame_wait(up, buf, 5000), 62);
+    assert_int_equal(frame_wait(up, buf, 5000), 63);
+    assert_true(clock_now_ns() - start_ns >= 100 * NS_PER_MS);
+    uplink_close(up);
+}
+
+static void test_pps_and_loop(void **state)
+{
+    static const struct record records[] = {{60, 60, 0}, {61, 61, 100000000}};
+    uint8_t buf[UPLINK_FRAME_MAX];
+    uint64_t start_ns;
+    struct uplink *up;
+
+    (void)state;
+    capture_write(in_path, DLT_EN10MB, records, 2);
+    start_ns = clock_now_ns();
+    up = replay_uplink(200, true);
+    for (int i = 0; i < 21; i++)
+        assert_int_equal(frame_wait(up, buf, 5000), 60 + i % 2);
+    assert_true(clock_now_ns() - start_ns >= 100 * NS_PER_MS); // frame 20 is due at 20/200 s
+    uplink_close(up);
+}
+
+static void test_loop_without_frames_ends(void **state)
+{
+    static const struct record records[] = {{1514, 96, 0}, {10, 10, 0}};
+    uint8_t buf[UPLINK_FRAME_MAX];
+    struct uplink_counts counts;
+    struct uplink *up;
+
+    (void)state;
+    capture_write(in_path, DLT_EN10MB, records, 2);
+    up = replay_uplink(0, true);
+    assert_int_equal(frame_wait(up, buf, 50), 0);
+    uplink_counts_get(up, &counts);
+    assert_int_equal(counts.rx_drops, 2); // one pass, and no more
+    uplink_close(up);
+}
+
+static void test_record_and_replay(void **state)
+{
+    struct uplink_config config = {.kind = UPLINK_PCAP};
+    struct uplink *up = NULL;
+    struct uplink_counts counts;
+    uint8_t frame[UPLINK_FRAME_MAX], buf[UPLINK_FRAME_MAX];
+    struct iovec iov[] = {{frame, 14}, {frame + 14, 0}, {frame + 14, sizeof frame - 14}};
+    char error[1024] = "";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof frame; i++)
+        frame[i] = (uint8_t)(i * i >> 3);
+    strcpy(config.record_path, out_path);
+    assert_int_equal(uplink_open(&config, &up, error, sizeof error), 0);
+    assert_int_equal(uplink_wait_fd(up), -1);
+    assert_int_equal(uplink_receive(up, buf, sizeof buf), 0);
+    assert_int_equal(uplink_send(up, iov, 3), 0);
+    assert_int_equal(uplink_send(up, iov, 1), 0);
+    uplink_counts_get(up, &counts);
+    assert_int_equal(counts.tx_frames, 2);
+
+    // Complete while still open.
+    unlink(in_path);
+    assert_int_equal(link(out_path, in_path), 0);
+    struct uplink *second = replay_uplink(0, false);
+    assert_int_equal(frame_wait(second, buf, 5000), UPLINK_FRAME_MAX);
+    assert_memory_equal(buf, frame, sizeof frame);
+    assert_int_equal(frame_wait(second, buf, 5000), 14);
+    uplink_close(second);
+    uplink_close(up);
+    unlink(in_path);
+}
+
+static void expect_refused(const struct uplink_config *config, int ret, const char *words)
+{
+    struct uplink *up = NULL;
+    char error[1024] = "";
+
+    assert_int_equal(uplink_open(config, &up, error, sizeof error), ret);
+    assert_null(up);
+    if (!strstr(error, words))
+        fail_msg("'%s' does not say '%s'", error, words);
+}
+
+static void test_refused(void **state)
+{
+    static const struct record record = {60, 60, 0};
+    struct uplink_config config = {.kind = UPLINK_PCAP};
+    struct stat before, after;
+    FILE *file;
+
+    (void)state;
+    expect_refused(&config, -EINVAL, "need a capture");
+    snprintf(config.replay_path, sizeof config.replay_path, "%s/none.pcap", dir);
+    expect_refused(&config, -ENOENT, "No such file");
+    strcpy(config.replay_path, dir);
+    expect_refused(&config, -EINVAL, "not a regular file");
+    strcpy(config.replay_path, in_path);
+    unlink(in_path);
+    assert_int_equal(mkfifo(in_path, 0600), 0);
+    expect_refused(&config, -EINVAL, "not a regular file"); // and does not hang
+    unlink(in_path);
+    file = fopen(in_path, "w");
+    fputs("no capture at all, but long enough for a header", file);
+    fclose(file);
+    expect_refused(&config, -EINVAL, "no capture that can be read");
+    capture_write(in_path, DLT_LINUX_SLL, &record, 1);
+    expect_refused(&config, -EINVAL, "LINUX_SLL");
+
+    capture_write(in_path, DLT_EN10MB, &record, 1);
+    strcpy(config.record_path, in_path);
+    stat(in_path, &before);
+    expect_refused(&config, -EINVAL, "also the capture to replay");
+    stat(in_path, &after);
+    assert_int_equal(before.st_size, after.st_size);
+}
+
+static void test_cut_file_ends_replay(void **state)
+{
+    static const struct record records[] = {{60, 60, 0}, {61, 61, 0}};
+    uint8_t buf[UPLINK_FRAME_MAX];
+    struct stat st;
+    struct uplink *up;
+
+    (void)state;
+    capture_write(in_path, DLT_EN10MB, records, 2);
+    stat(in_path, &st);
+    assert_int_equal(truncate(in_path, st.st_size - 1), 0);
+    up = replay_uplink(0, true);
+    assert_int_equal(frame_wait(up, buf, 5000), 60);
+    assert_int_equal(frame_wait(up, buf, 20), 0);
+    uplink_close(up);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lengths_and_truncated),
+        cmocka_unit_test(test_own_timestamps),
+        cmocka_unit_test(test_pps_and_loop),
+        cmocka_unit_test(test_loop_without_frames_ends),
+        cmocka_unit_test(test_record_and_replay),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cut_file_ends_replay),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}

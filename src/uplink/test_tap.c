@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The tap uplink in a network namespace of the test's own, with a packet socket as the host's side.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "uplink/uplink.h"
+
+#define IFNAME     "vireo-t0"
+#define TEST_PROTO 0x88b5 // IEEE 802 local experimental
+
+static const char *skip_reason;
+
+static bool file_write(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static void namespace_enter(void)
+{
+    char map[64];
+    unsigned uid = getuid();
+
+    if (access("/dev/net/tun", R_OK | W_OK)) {
+        skip_reason = "/dev/net/tun is not there or not accessible";
+        return;
+    }
+    if (!unshare(CLONE_NEWNET))
+        return;
+    snprintf(map, sizeof map, "0 %u 1", uid);
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) || !file_write("/proc/self/uid_map", map))
+        skip_reason = "no private network namespace for this user (unshare is refused)";
+}
+
+static void skip_where_not_possible(void)
+{
+    if (skip_reason) {
+        print_message("SKIPPED: %s\n", skip_reason);
+        skip();
+    }
+}
+
+static int packet_socket(void)
+{
+    struct sockaddr_ll addr = {.sll_family = AF_PACKET, .sll_protocol = htons(TEST_PROTO)};
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(TEST_PROTO));
+
+    assert_true(fd >= 0);
+    addr.sll_ifindex = (int)if_nametoindex(IFNAME);
+    assert_true(addr.sll_ifindex > 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+    return fd;
+}
+
+static void frame_fill(uint8_t *frame, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        frame[i] = (uint8_t)(i * 7 + len);
+    memset(frame, 0xff, 6);
+    frame[12] = TEST_PROTO >> 8;
+    frame[13] = TEST_PROTO & 0xff;
+}
+
+static struct uplink *tap_uplink(void)
+{
+    struct uplink_config config = {.kind = UPLINK_TAP, .ifname = IFNAME};
+    struct uplink *up = NULL;
+    char error[512] = "";
+
+    if (uplink_open(&config, &up, error, sizeof error))
+        fail_msg("%s", error);
+    return up;
+}
+
+static void test_both_ways(void **state)
+{
+    struct uplink *up;
+    struct uplink_counts before, after;
+    uint8_t frame[1514], got[UPLINK_FRAME_MAX];
+    struct iovec iov[] = {{frame, 20}, {frame + 20, sizeof frame - 20}};
+    struct pollfd wait = {.events = POLLIN};
+    int fd, n;
+
+    (void)state;
+    skip_where_not_possible();
+    up = tap_uplink();
+    assert_true(uplink_link_is_up(up));
+    fd = packet_socket();
+    frame_fill(frame, sizeof frame);
+    uplink_counts_get(up, &before);
+    assert_int_equal(uplink_send(up, iov, 2), 0);
+    wait.fd = fd;
+    assert_int_equal(poll(&wait, 1, 5000), 1);
+    assert_int_equal(recv(fd, got, sizeof got, 0), sizeof frame);
+    assert_memory_equal(got, frame, sizeof frame);
+
+    assert_int_equal(send(fd, frame, 60, 0), 60);
+    wait.fd = uplink_wait_fd(up);
+    // The host's own chatter (IPv6) comes too.
+    do {
+        assert_int_equal(poll(&wait, 1, 5000), 1);
+        n = uplink_receive(up, got, sizeof got);
+        assert_true(n >= 0);
+    } while (n != 60 || memcmp(got, frame, 60));
+    uplink_counts_get(up, &after);
+    assert_int_equal(after.tx_frames - before.tx_frames, 1);
+    assert_true(after.rx_frames > before.rx_frames);
+    close(fd);
+    uplink_close(up);
+    assert_int_equal(if_nametoindex(IFNAME), 0); // made by us, gone with us
+}
+
+static void test_too_long_for_buffer_is_dropped(void **state)
+{
+    struct uplink *up;
+    struct uplink_counts counts;
+    uint8_t frame[1000], got[999];
+    struct pollfd wait = {.events = POLLIN};
+    int fd;
+
+    (void)state;
+    skip_where_not_possible();
+    up = tap_uplink();
+    fd = packet_socket();
+    frame_fill(frame, sizeof frame);
+    assert_int_equal(send(fd, frame, sizeof frame, 0), sizeof frame);
+    wait.fd = uplink_wait_fd(up);
+    do {
+        assert_int_equal(poll(&wait, 1, 5000), 1);
+        assert_true(uplink_receive(up, got, sizeof got) < (int)sizeof got);
+        uplink_counts_get(up, &counts);
+    } while (!counts.rx_drops);
+    assert_int_equal(counts.rx_drops, 1);
+    close(fd);
+    uplink_close(up);
+}
+
+static void test_interface_down(void **state)
+{
+    struct ifreq ifr = {.ifr_name = IFNAME};
+    struct uplink_counts counts;
+    struct uplink *up;
+    uint8_t frame[60];
+    struct iovec iov = {frame, sizeof frame};
+    int fd;
+
+    (void)state;
+    skip_where_not_possible();
+    up = tap_uplink();
+    fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &ifr), 0);
+    assert_false(uplink_link_is_up(up));
+    frame_fill(frame, sizeof frame);
+    assert_int_equal(uplink_send(up, &iov, 1), -EIO);
+    uplink_counts_get(up, &counts);
+    assert_int_equal(counts.tx_drops, 1);
+    close(fd);
+    uplink_close(up);
+}
+
+static void test_busy_and_not_a_tap(void **state)
+{
+    struct uplink_config config = {.kind = UPLINK_TAP, .ifname = IFNAME};
+    struct uplink *up, *second = NULL;
+    char error[512] = "";
+
+    (void)state;
+    skip_where_not_possible();
+    up = tap_uplink();
+    assert_int_equal(uplink_open(&config, &second, error, sizeof error), -EBUSY);
+    assert_non_null(strstr(error, "another process"));
+    uplink_close(up);
+    strcpy(config.ifname, "lo");
+    assert_int_equal(uplink_open(&config, &second, error, sizeof error), -EINVAL);
+    assert_non_null(strstr(error, "no single-queue tap"));
+    assert_null(second);
+}
+
+static void test_bad_names(void **state)
+{
+    static const char *const names[] = {"", ".", "..", "a/b", "a b", "tap%d", "a:1", "\xc3\xa4"};
+    struct uplink *up = NULL;
+    char error[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct uplink_config config = {.kind = UPLINK_TAP};
+        strcpy(config.ifname, names[i]);
+        assert_int_equal(uplink_open(&config, &up, error, sizeof error), -EINVAL);
+    }
+    struct uplink_config config = {.kind = UPLINK_TAP};
+    memset(config.ifname, 'a', sizeof config.ifname); // no terminator
+    assert_int_equal(uplink_open(&config, &up, error, sizeof error), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_both_ways),
+        cmocka_unit_test(test_too_long_for_buffer_is_dropped),
+        cmocka_unit_test(test_interface_down),
+        cmocka_unit_test(test_busy_and_not_a_tap),
+        cmocka_unit_test(test_bad_names),
+    };
+    int failed;
+
+    namespace_enter();
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return failed ? failed : skip_reason ? 77 : 0; // 77: Meson counts it as skipped
+}
