@@ -2,9 +2,10 @@
 // The DMA port: how a function reaches memory. One port a function and worker.
 //
 // A port issues accesses as one requester ID. Each goes through the translation of `ops` (the
-// IOMMU); what was translated is cached here, in the port, the way a device's ATC would, and dropped
-// when the IOMMU's generation moves on. A miss walks the real tables. A refused access touches no
-// memory: the IOMMU has recorded the fault, the port counts it, the caller gets NULL or -EFAULT.
+// IOMMU); what was translated is cached here, in the port, the way a device's ATC would, and
+// dropped when the IOMMU's generation moves on. A miss walks the real tables. A refused access
+// touches no memory: the IOMMU has recorded the fault, the port counts it, the caller gets NULL or
+// -EFAULT.
 //
 // Threads: a port is used by one worker, inside the gate. bus_master changes with the gate closed.
 #ifndef VIREO_MEM_DMA_H
@@ -76,8 +77,8 @@ void dma_port_flush(struct dma_port *port);
 const struct dma_translation *dma_port_fill(struct dma_port *port, iova_t iova,
                                             enum dma_access access);
 
-static inline const struct dma_translation *
-dma_port_lookup(struct dma_port *port, iova_t iova, enum dma_access access)
+static inline const struct dma_translation *dma_port_lookup(struct dma_port *port, iova_t iova,
+                                                            enum dma_access access)
 {
     uint64_t gen = atomic_load_explicit(port->generation, memory_order_acquire);
     const struct dma_translation *t =

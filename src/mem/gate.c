@@ -56,33 +56,50 @@ bool gate_is_closed(const struct gate *gate)
     return atomic_load_explicit(&gate->closed, memory_order_relaxed) != 0;
 }
 
+// Where the gate is closed, the control thread, which is who calls this, holds `lock` already.
+static void workers_lock(struct gate *gate)
+{
+    if (!gate_is_closed(gate))
+        pthread_mutex_lock(&gate->lock);
+}
+
+static void workers_unlock(struct gate *gate)
+{
+    if (!gate_is_closed(gate))
+        pthread_mutex_unlock(&gate->lock);
+}
+
 int gate_worker_add(struct gate *gate, struct gate_worker *worker)
 {
     int ret = 0;
 
-    pthread_mutex_lock(&gate->lock);
+    workers_lock(gate);
     if (gate->worker_count == GATE_WORKERS_MAX) {
         ret = -ENOSPC;
     } else {
         worker->gate = gate;
         pthread_mutex_init(&worker->inside, NULL);
+        if (gate_is_closed(gate))
+            pthread_mutex_lock(&worker->inside); // gate_open() lets it in
         gate->workers[gate->worker_count++] = worker;
     }
-    pthread_mutex_unlock(&gate->lock);
+    workers_unlock(gate);
     return ret;
 }
 
 void gate_worker_remove(struct gate *gate, struct gate_worker *worker)
 {
-    pthread_mutex_lock(&gate->lock);
-    for (unsigned i = 0; i < gate->worker_count; i++) {
-        if (gate->workers[i] == worker) {
-            gate->workers[i] = gate->workers[--gate->worker_count];
-            pthread_mutex_destroy(&worker->inside);
-            break;
-        }
-    }
-    pthread_mutex_unlock(&gate->lock);
+    unsigned i = 0;
+
+    workers_lock(gate);
+    while (i < gate->worker_count && gate->workers[i] != worker)
+        i++;
+    assert(i < gate->worker_count);
+    gate->workers[i] = gate->workers[--gate->worker_count];
+    if (gate_is_closed(gate))
+        pthread_mutex_unlock(&worker->inside);
+    pthread_mutex_destroy(&worker->inside);
+    workers_unlock(gate);
 }
 
 void gate_enter(struct gate_worker *worker)

@@ -41,7 +41,8 @@ void gate_open(struct gate *gate);
 // True on the control thread between gate_close() and gate_open(): for assertions.
 bool gate_is_closed(const struct gate *gate);
 
-// Control thread, before the worker starts / after it ended. 0, or -ENOSPC.
+// Control thread, before the worker starts / after it ended; the gate may be open or closed. 0, or
+// -ENOSPC.
 int gate_worker_add(struct gate *gate, struct gate_worker *worker);
 void gate_worker_remove(struct gate *gate, struct gate_worker *worker);
 

@@ -24,7 +24,8 @@
 #include "mem/address.h"
 #include "mem/gate.h"
 
-#define MEM_REGIONS_MAX  65536u // over all VMs; DMA_MAP past it is refused with ENOSPC
+// Over all VMs, and less where vm.max_map_count allows less. A DMA_MAP past it is refused (ENOSPC).
+#define MEM_REGIONS_MAX  65536u
 #define MEM_HPA_IDENTITY UINT64_MAX
 
 enum { MEM_READ = 1, MEM_WRITE = 2 };
@@ -33,16 +34,18 @@ struct mem_space;
 struct mem_region;
 
 // A file to be mapped as a region. All fields are checked: len_bytes and offset_bytes multiples of
-// 4096, len > 0, offset + len within the file, prot a mix of MEM_READ and MEM_WRITE.
+// 4096 (of the page size on hugetlbfs), len > 0, offset + len within the file, prot a mix of
+// MEM_READ and MEM_WRITE. The file must be a regular one on a local memory or disk file system: a
+// page fault on FUSE or on the network could hold a worker.
 struct mem_map_request {
     int fd;                // stays the caller's: the mapping outlives it
     uint64_t offset_bytes; // in the file
     uint64_t len_bytes;
     unsigned prot;
     hpa_t hpa;          // MEM_HPA_IDENTITY: the address of our own mapping
-    uint64_t congruent; // our mapping is placed at an address equal to this modulo 2 MiB (modulo
-                        // 1 GiB for a region of 1 GiB and more): pass the IOVA, so that second-stage
-                        // superpages are possible
+    uint64_t congruent; // multiple of 4096. Our mapping is placed at an address equal to this
+                        // modulo 2 MiB (modulo 1 GiB for a region of 1 GiB and more): pass the
+                        // IOVA, so that second-stage superpages are possible
 };
 
 int mem_space_create(struct gate *gate, struct mem_space **out); // 0, -ENOMEM
@@ -54,6 +57,7 @@ void mem_space_destroy(struct mem_space *space);                 // removes what
 int mem_region_map(struct mem_space *space, const struct mem_map_request *req, int owner_dead_fd,
                    struct mem_region **out);
 // Zeroed anonymous memory of the daemon's own (IOMMU tables), page-aligned, at hpa identity.
+// len_bytes a multiple of 4096, > 0. Errors as above.
 int mem_region_alloc(struct mem_space *space, uint64_t len_bytes, struct mem_region **out);
 void mem_region_remove(struct mem_space *space, struct mem_region *region);
 
@@ -61,15 +65,19 @@ hpa_t mem_region_hpa(const struct mem_region *region);
 uint64_t mem_region_len_bytes(const struct mem_region *region);
 void *mem_region_host(const struct mem_region *region);
 bool mem_region_is_dead(const struct mem_region *region);
+// True where the file is not sealed against shrinking (F_SEAL_SHRINK): its owner can make the
+// region die. Survived, but worth a line in the log.
+bool mem_region_may_shrink(const struct mem_region *region);
 
 // The host address of `hpa` where [hpa, hpa+len) lies in one region that allows `prot` (a mix of
 // MEM_READ, MEM_WRITE); else NULL. *run (may be NULL) = how many bytes from hpa on the region still
-// has. Any len > 0.
+// has. len 0 gives NULL.
 void *mem_space_at(const struct mem_space *space, hpa_t hpa, uint64_t len_bytes, unsigned prot,
                    uint64_t *run);
 
 // Once per process, before any thread. Chains to the previous handler for addresses that are not in
-// a region. 0 or -errno.
+// a region. No thread may block SIGBUS: the kernel ends a process whose fault is blocked. 0 or
+// -errno.
 int mem_sigbus_install(void);
 
 #endif
