@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Makes the guests' initramfs from the unpacked Debian packages that scripts/setup fetched.
+
+The stock kernel's modules, busybox, a few tools with their libraries, our agent and our frame
+tool. Written here as a cpio archive (newc), so that no root and no cpio is needed, and not
+compressed, since an emulated guest pays for that.
+"""
+
+import hashlib
+import lzma
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+# Debian's busybox shell prefers its own applets to what is on the PATH: hence dash.
+TOOLS = ("dash", "ethtool", "ip", "iperf3", "lspci", "ping")
+MODULES = ("ixgbevf", "8021q")
+DATA = ("usr/share/misc/pci.ids",)
+BIN_DIRS = ("usr/bin", "usr/sbin", "bin", "sbin")
+LIB_DIRS = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "lib64")
+LOADER = "ld-linux-x86-64.so.2"
+
+
+class InitramfsError(Exception):
+    """Something that the initramfs needs is not there."""
+
+
+def find_in(root, dirs, name):
+    for folder in dirs:
+        path = root / folder / name
+        if path.exists():
+            return path.resolve()
+    raise InitramfsError(f"{name} is in none of {', '.join(dirs)} below {root}")
+
+
+def needed_libraries(root, binaries):
+    """{soname: path} of all that the binaries are linked with, directly or not."""
+    found, todo = {}, list(binaries)
+    while todo:
+        text = subprocess.run(["readelf", "-d", todo.pop()], check=True, capture_output=True,
+                              text=True).stdout
+        for name in re.findall(r"\(NEEDED\).*\[(.*)\]", text):
+            if name not in found:
+                found[name] = find_in(root, LIB_DIRS, name)
+                todo.append(found[name])
+    return found
+
+
+def module_bytes(path):
+    data = path.read_bytes()
+    if path.suffix == ".xz":
+        return lzma.decompress(data)
+    if path.suffix == ".zst":
+        return subprocess.run(["zstd", "-dc", path], check=True, capture_output=True).stdout
+    return data
+
+
+def modules_in_load_order(root, wanted):
+    """[(file name, bytes)]: dependencies, which each module itself names, come first."""
+    paths = {}
+    for folder in ("lib/modules", "usr/lib/modules"):
+        for path in (root / folder).glob("*/kernel/**/*.ko*"):
+            paths[path.name.split(".ko")[0].replace("-", "_")] = path
+    done = {}
+
+    def load(name):
+        name = name.replace("-", "_")
+        if name in done:
+            return
+        if name not in paths:
+            raise InitramfsError(f"the kernel package has no module {name}")
+        data = module_bytes(paths[name])
+        depends = re.search(rb"\0depends=([^\0]*)\0", data)
+        for needed in filter(None, (depends.group(1) if depends else b"").decode().split(",")):
+            load(needed)
+        done[name] = data
+
+    for name in wanted:
+        load(name)
+    return [(f"{name}.ko", data) for name, data in done.items()]
+
+
+class Cpio:
+    """A newc archive in memory."""
+
+    def __init__(self):
+        self.parts, self.inode, self.names = [], 0, set()
+
+    def add(self, name, mode, data=b"", device=(0, 0)):
+        if name in self.names:
+            return
+        parent = name.rpartition("/")[0]
+        if parent and parent not in self.names:
+            self.add(parent, 0o040755)
+        self.names.add(name)
+        self._entry(name, mode, data, device)
+
+    def _entry(self, name, mode, data, device=(0, 0)):
+        self.inode += 1
+        fields = (self.inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
+        head = b"070701" + b"".join(b"%08X" % f for f in fields) + name.encode() + b"\0"
+        self.parts += [head, bytes(-len(head) % 4), data, bytes(-len(data) % 4)]
+
+    def file(self, name, path_or_bytes, mode=0o644):
+        data = path_or_bytes if isinstance(path_or_bytes, bytes) else path_or_bytes.read_bytes()
+        self.add(name, 0o100000 | mode, data)
+
+    def link(self, name, target):
+        self.add(name, 0o120777, target.encode())
+
+    def finish(self):
+        self._entry("TRAILER!!!", 0, b"")
+        return b"".join(self.parts)
+
+
+def compile_static(source, to):
+    command = ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE",
+               "-std=gnu11", "-o", str(to), str(source)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise InitramfsError(f"{' '.join(command)}:\n{run.stderr}")
+    return to.read_bytes()
+
+
+def assemble(root):
+    cpio = Cpio()
+    for folder in ("dev", "proc", "sys", "tmp", "run", "etc", "root", "usr/bin", "usr/sbin",
+                   "usr/lib/x86_64-linux-gnu", "lib64"):
+        cpio.add(folder, 0o040755)
+    for link in ("bin", "sbin", "lib"):
+        cpio.link(link, f"usr/{link}")
+    cpio.add("dev/console", 0o020600, device=(5, 1))
+    tools = {name: find_in(root, BIN_DIRS, name) for name in TOOLS}
+    for name, path in tools.items():
+        cpio.file(f"usr/bin/{name}", path, 0o755)
+    cpio.link("usr/bin/sh", "dash")
+    libraries = needed_libraries(root, tools.values())
+    for name, path in libraries.items():
+        cpio.file(f"usr/lib/x86_64-linux-gnu/{name}", path, 0o755)
+    cpio.file(f"lib64/{LOADER}", find_in(root, LIB_DIRS, LOADER), 0o755)
+    busybox = find_in(root, BIN_DIRS, "busybox")
+    cpio.file("usr/bin/busybox", busybox, 0o755)
+    applets = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True)
+    for name in applets.stdout.split():
+        if name not in TOOLS and name != "sh":
+            cpio.link(f"usr/bin/{name}", "busybox")
+    for name in DATA:
+        cpio.file(name, root / name)
+    modules = modules_in_load_order(root, MODULES)
+    for name, data in modules:
+        cpio.file(f"modules/{name}", data)
+    cpio.file("modules.list", "".join(f"/modules/{name}\n" for name, _ in modules).encode())
+    with tempfile.TemporaryDirectory(prefix="vireo-") as folder:
+        for name in ("agent", "frames"):
+            binary = compile_static(HERE / "guest" / f"{name}.c", Path(folder) / name)
+            cpio.file(f"usr/bin/{name}", binary, 0o755)
+    cpio.file("init", HERE / "guest" / "init", 0o755)
+    return cpio.finish()
+
+
+def build(cache):
+    """Returns (kernel, initramfs) paths; makes the initramfs when it is missing or out of date."""
+    root = (cache / "guest").resolve() / "root"
+    kernels = sorted((root / "boot").glob("vmlinuz-*"))
+    if not kernels:
+        raise InitramfsError(f"no guest kernel below {root}: run scripts/setup demo")
+    key = hashlib.sha256(str(root).encode())
+    for path in (Path(__file__), *sorted((HERE / "guest").iterdir())):
+        key.update(path.read_bytes())
+    image = cache / f"initramfs-{key.hexdigest()[:16]}.cpio"
+    if not image.exists():
+        data = assemble(root)
+        for old in cache.glob("initramfs-*.cpio"):
+            old.unlink(missing_ok=True)
+        part = image.with_suffix(".part")
+        part.write_bytes(data)
+        part.rename(image)
+    return kernels[-1], image
