@@ -282,7 +282,7 @@ static void test_partial_lines(void **state)
 
 static void test_many_lines_then_shutdown(void **state)
 {
-    enum { COUNT = 500 };
+    enum { COUNT = 60 }; // few enough that both directions fit into the sockets' buffers
     int fd = raw_connect();
 
     (void)state;
