@@ -28,6 +28,10 @@ void pci_config_write(struct pci_segment *seg, rid_t rid, uint32_t offset, unsig
                       uint32_t value);
 bool pci_function_exists(struct pci_segment *seg, rid_t rid);
 
+// Conventional reset of every function on `bus` (hot reset: PCIe §6.6.1): VFs cease to exist,
+// everything goes to its power-up value.
+void pci_bus_reset(struct pci_segment *seg, uint8_t bus);
+
 // Memory cycle, routed by the BARs of all functions whose Memory Space (VFs: VF MSE) is enabled.
 // `len` 1, 2, 4 or 8, aligned. Unclaimed: all-ones / dropped.
 uint64_t pci_mem_read(struct pci_segment *seg, uint64_t bus_addr, unsigned len);
@@ -36,10 +40,10 @@ void pci_mem_write(struct pci_segment *seg, uint64_t bus_addr, unsigned len, uin
 // Pages of a BAR that are plain memory and may be mapped into a VM (mapped doorbells), if any:
 // the first such run at or after byte `offset` of BAR `bar` of function `rid`.
 struct pci_backing {
-    int fd;                // owned by the function; valid while the function exists
-    uint64_t fd_offset;    // where in the file
-    uint64_t bar_offset;   // where in the BAR; multiple of 4096
-    uint64_t len_bytes;    // multiple of 4096
+    int fd;              // owned by the function; valid while the function exists
+    uint64_t fd_offset;  // where in the file
+    uint64_t bar_offset; // where in the BAR; multiple of 4096
+    uint64_t len_bytes;  // multiple of 4096
 };
 // 0, or -ENOENT where there is none.
 int pci_backing_get(struct pci_segment *seg, rid_t rid, unsigned bar, uint64_t offset,
@@ -52,6 +56,7 @@ struct pci_interrupt_sink {
     void (*raise)(void *ctx, rid_t rid, unsigned vector, uint64_t addr, uint32_t data);
     void *ctx;
 };
+// Copied. NULL: nowhere. Closes the gate for the change.
 void pci_segment_set_interrupt_sink(struct pci_segment *seg, const struct pci_interrupt_sink *sink);
 
 // DMA counters of one function, summed over its ports.
@@ -60,6 +65,7 @@ struct pci_dma_counts {
     uint64_t blocked; // not issued: bus mastering off
     uint64_t walks;   // IOTLB misses
 };
+// 0, or -ENOENT. Closes the gate for a moment: not for every packet.
 int pci_dma_counts_get(struct pci_segment *seg, rid_t rid, struct pci_dma_counts *out);
 
 #endif
