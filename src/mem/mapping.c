@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -153,16 +154,17 @@ static void sigbus_handle(int sig, siginfo_t *info, void *context)
 {
     int saved_errno = errno;
     struct mapping *m = NULL;
-    void *p = MAP_FAILED;
+    long p = -1;
 
     // Codes above 0 come from the kernel; only then is si_addr what was touched.
     if (info->si_code > 0)
         m = slot_find((uintptr_t)info->si_addr);
-    // Also when it is dead already: two workers may have hit it at the same time.
+    // Also when it is dead already: two workers may have hit it at the same time. Straight to the
+    // kernel: whatever may stand between (a sanitizer, an interposer) was not made for handlers.
     if (m)
-        p = mmap(m->host, m->len_bytes, PROT_READ | (m->writable ? PROT_WRITE : 0),
-                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-    if (p == MAP_FAILED) {
+        p = syscall(SYS_mmap, m->host, m->len_bytes, PROT_READ | (m->writable ? PROT_WRITE : 0),
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (p == -1) {
         sigbus_chain(sig, info, context);
     } else if (!atomic_exchange(&m->dead, true) && m->dead_fd >= 0) {
         uint64_t one = 1;
