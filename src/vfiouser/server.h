@@ -6,7 +6,12 @@
 // A client that connects while another holds the device gets its VERSION answered with EBUSY and is
 // closed. What a client sends is checked before any callback sees it: sizes, alignment, counts,
 // fds. A malformed message gets an error reply where the header could be read (EINVAL), and the
-// connection is closed where framing is lost.
+// connection is closed where framing is lost (a size below the header's or above 1 MiB of data),
+// and where its first message is not VERSION. What the server has not gets ENOTSUP:
+// GET_REGION_IO_FDS, migration, masking and triggering interrupts, dirty bitmaps. A client that
+// does not read its replies is dropped once 4 MiB of them wait. Of clients that connect and send no
+// VERSION the oldest makes room for new ones.
+//
 // Threads: the loop's.
 #ifndef VIREO_VFIOUSER_SERVER_H
 #define VIREO_VFIOUSER_SERVER_H
@@ -31,8 +36,8 @@ struct vfiouser_region {
     struct {
         uint64_t offset, len_bytes; // in the region; multiples of 4096
     } mmap[VFIOUSER_MMAPS_MAX];
-    int mmap_fd;               // stays the caller's
-    uint64_t mmap_fd_offset;   // where the region's offset 0 would be in the file
+    int mmap_fd;             // stays the caller's
+    uint64_t mmap_fd_offset; // where the region's offset 0 would be in the file
 };
 
 struct vfiouser_dma_map {
@@ -44,48 +49,58 @@ struct vfiouser_dma_map {
 // Callbacks return 0 or -errno, which becomes the reply. `dev` is vfiouser_device.ctx.
 struct vfiouser_device_ops {
     // A client finished VERSION and holds the device now / is gone (all its DMA maps are the
-    // device's to drop). -errno from attach is VERSION's answer.
+    // device's to drop). -errno from attach is VERSION's answer. The server has no client any more
+    // when it calls detach.
     int (*attach)(void *dev, pid_t client_pid);
     void (*detach)(void *dev);
-    // `len` 1, 2, 4 or 8 aligned for BARs; any range within the region for config space.
+    // Within the region, which allows it. `len` 1, 2, 4 or 8 and aligned to it, except for config
+    // space and ROM: any range that is not empty. `buf` is zeroed before a read.
     int (*region_read)(void *dev, unsigned region, uint64_t offset, void *buf, uint32_t len_bytes);
     int (*region_write)(void *dev, unsigned region, uint64_t offset, const void *buf,
                         uint32_t len_bytes);
+    // iova, len (not 0; iova+len at most 2^64) and, where there is an fd, fd_offset are multiples
+    // of 4096. The device answers -EEXIST for an overlap, and has to bound the number of maps: we
+    // announce 65535. Nothing is known of the fd: neither its kind nor its size.
     int (*dma_map)(void *dev, const struct vfiouser_dma_map *map);
-    // Everything mapped in [iova, iova+len); ranges never mapped are fine. all: the whole space.
+    // Everything mapped in [iova, iova+len); ranges never mapped are fine. all: the whole space,
+    // the other two are 0.
     int (*dma_unmap)(void *dev, uint64_t iova, uint64_t len_bytes, bool all);
     // Vectors [start, start+count) of `index`: fds[i] is signalled on interrupt, -1 disarms it.
-    // The callback owns the fds on success. count 0: disable the index.
+    // The callback owns the fds on success: eventfds, made non-blocking (but the client shares the
+    // flag). start+count is within irq_counts[index]. count 0: disable the index, fds is NULL.
     int (*set_irqs)(void *dev, unsigned index, unsigned start, unsigned count, const int *fds);
-    // VFIO_IRQ_SET_ACTION_TRIGGER with no data: raise vector for testing. May be NULL (ENOTSUP).
-    int (*reset)(void *dev); // DEVICE_RESET
+    int (*reset)(void *dev); // DEVICE_RESET. NULL: not announced, ENOTSUP
 };
 
 struct vfiouser_device {
-    const char *name; // for logs; copied
+    const char *name; // for logs; copied, up to 63 characters
     struct vfiouser_region regions[VFIOUSER_REGIONS];
-    unsigned irq_counts[VFIOUSER_IRQS];
+    unsigned irq_counts[VFIOUSER_IRQS]; // up to VFIOUSER_VECTORS_MAX
     const struct vfiouser_device_ops *ops;
     void *ctx;
 };
 
 struct vfiouser_server;
 
-// Listens on `socket_path` (a stale socket file is removed, a live one is -EADDRINUSE). The socket's
-// mode is 0600. 0; on error -errno and a sentence in `error`.
+// Listens on `socket_path` (a stale socket file is removed, a live one is -EADDRINUSE). The
+// socket's mode is 0600. `device` is copied, its ops and what they reach are not. 0; on error
+// -errno and a sentence in `error`.
 int vfiouser_server_create(sd_event *loop, const char *socket_path,
                            const struct vfiouser_device *device, struct vfiouser_server **out,
                            char *error, size_t error_len);
-void vfiouser_server_destroy(struct vfiouser_server *server); // detaches, unlinks the socket
-// Closes the present client, if any (its memory died).
+// Detaches, unlinks the socket. Not from a callback of the device. NULL is fine.
+void vfiouser_server_destroy(struct vfiouser_server *server);
+// Closes the present client, if any (its memory died). From one of its own callbacks it is closed,
+// and detach called, when the callback has returned; its request is not answered.
 void vfiouser_server_drop_client(struct vfiouser_server *server, const char *why);
 pid_t vfiouser_server_client_pid(const struct vfiouser_server *server); // 0 where none
 
-// Messages since creation, by command number (0…VFIOUSER_COMMANDS-1); [0] counts what was malformed.
+// Messages since creation, by command number (0…VFIOUSER_COMMANDS-1); [0] counts what was
+// malformed, also under its own number where it has one and the right length.
 #define VFIOUSER_COMMANDS 24u
 struct vfiouser_counts {
     uint64_t received[VFIOUSER_COMMANDS];
-    uint64_t region_writes_posted;
+    uint64_t region_writes_posted; // each of a REGION_WRITE_MULTI, too
     // Region accesses by region, to tell doorbells from the rest.
     uint64_t reads_by_region[VFIOUSER_REGIONS], writes_by_region[VFIOUSER_REGIONS];
     uint64_t refused_clients;
