@@ -101,6 +101,9 @@ int pci_segment_add(struct pci_segment *seg, rid_t rid, struct pci_function *fn)
     fn->seg = seg;
     fn->rid = rid;
     dma_port_init(&fn->dma, rid, seg->dma_ops, seg->dma_ctx, seg->generation);
+    // Link Control 2 is function 0's to speak for the link (PCIe §7.5.3.19).
+    if (fn->cap_offset[PCI_OWNER_EXPRESS] && (rid.v & 7))
+        pci_space_define16(&fn->space, fn->cap_offset[PCI_OWNER_EXPRESS] + 0x30, 0, 0, 0);
     if (!fn->sriov)
         return 0;
     // VFs depend on no other PF than their own (PCIe §9.3.3.8).
