@@ -36,7 +36,7 @@ struct hw_tx_data_desc {
 #define HW_TXO_CC           0x00000080u // check context
 #define HW_TXO_IXSM         0x00000100u // insert IPv4 header checksum
 #define HW_TXO_TXSM         0x00000200u // insert TCP, UDP or SCTP checksum
-#define HW_TXO_PAYLEN_SHIFT 14 // 18 bits: packet length; with TSE: without the headers
+#define HW_TXO_PAYLEN_SHIFT 14          // 18 bits: packet length; with TSE: without the headers
 #define HW_TXO_PAYLEN_MAX   0x3ffffu
 
 // --- Transmit, advanced context descriptor (82599 §7.2.3.2.3) ---
@@ -47,20 +47,20 @@ struct hw_tx_context_desc {
     uint32_t mss_l4len_idx;
 };
 
-#define HW_TXC_IPLEN_MASK       0x000001ffu // vlan_macip_lens: length of the IP header
-#define HW_TXC_MACLEN_SHIFT     9           // 7 bits: length of what is before it
-#define HW_TXC_MACLEN_MASK      0x0000fe00u
-#define HW_TXC_VLAN_SHIFT       16 // tag to insert where the data descriptor says VLE
-#define HW_TXC_TUCMD_IPV4       0x00000400u // type_tucmd: IPv4, else IPv6
-#define HW_TXC_TUCMD_L4T_MASK   0x00001800u
-#define HW_TXC_TUCMD_L4T_UDP    0x00000000u
-#define HW_TXC_TUCMD_L4T_TCP    0x00000800u
-#define HW_TXC_TUCMD_L4T_SCTP   0x00001000u
-#define HW_TXC_IDX_SHIFT        4 // mss_l4len_idx: which context this loads
-#define HW_TXC_IDX_MASK         0x00000070u
-#define HW_TXC_L4LEN_SHIFT      8 // 8 bits
-#define HW_TXC_L4LEN_MASK       0x0000ff00u
-#define HW_TXC_MSS_SHIFT        16 // 16 bits
+#define HW_TXC_IPLEN_MASK     0x000001ffu // vlan_macip_lens: length of the IP header
+#define HW_TXC_MACLEN_SHIFT   9           // 7 bits: length of what is before it
+#define HW_TXC_MACLEN_MASK    0x0000fe00u
+#define HW_TXC_VLAN_SHIFT     16          // tag to insert where the data descriptor says VLE
+#define HW_TXC_TUCMD_IPV4     0x00000400u // type_tucmd: IPv4, else IPv6
+#define HW_TXC_TUCMD_L4T_MASK 0x00001800u
+#define HW_TXC_TUCMD_L4T_UDP  0x00000000u
+#define HW_TXC_TUCMD_L4T_TCP  0x00000800u
+#define HW_TXC_TUCMD_L4T_SCTP 0x00001000u
+#define HW_TXC_IDX_SHIFT      4 // mss_l4len_idx: which context this loads
+#define HW_TXC_IDX_MASK       0x00000070u
+#define HW_TXC_L4LEN_SHIFT    8 // 8 bits
+#define HW_TXC_L4LEN_MASK     0x0000ff00u
+#define HW_TXC_MSS_SHIFT      16 // 16 bits
 
 // --- Transmit, legacy descriptor (82599 §7.2.3.2.1-2): DEXT clear ---
 struct hw_tx_legacy_desc {

@@ -10,6 +10,8 @@
 //               shared (atomic).
 //   counters    written by the worker only (relaxed atomics), read by the control thread; registers
 //               that clear on read subtract what was read before (stats.c).
+//   the rest    control thread; what workers read of it (vf_count, queues_per_vf, routes) changes
+//               with the gate closed only.
 #ifndef VIREO_NIC_PORT_H
 #define VIREO_NIC_PORT_H
 
@@ -19,16 +21,23 @@
 
 #include "hw82599/regs.h"
 #include "mem/dma.h"
+#include "nic/eeprom.h"
 #include "nic/intr.h"
 #include "nic/mailbox.h"
 #include "nic/nic.h"
 #include "nic/rxq.h"
+#include "nic/sfp.h"
 #include "nic/stats.h"
 #include "nic/switch.h"
 #include "nic/txq.h"
 #include "pci/function.h"
 
 #define NIC_REGS_LEN_BYTES 0x20000u // BAR0 is 512 KiB; registers end here (82599 §8.1.1)
+
+// What one VF has of its own behind its window, not in the register file (vfwin.c).
+struct nic_vf_regs {
+    uint32_t vtrscint[2];
+};
 
 struct nic_port {
     struct nic_card *card;
@@ -37,9 +46,11 @@ struct nic_port {
     struct uplink *uplink;
     struct pci_function *pf;
     struct pci_function *vf[NIC_VFS_MAX];
-    struct dma_port *pf_dma;              // pci_function_dma(pf), kept for the data path
+    struct dma_port *pf_dma; // pci_function_dma(pf), kept for the data path
     struct dma_port *vf_dma[NIC_VFS_MAX];
-    unsigned vf_count;                    // NumVFs while VF Enable is set, else 0 (gate closed)
+    unsigned vf_count;      // NumVFs while VF Enable is set, else 0 (gate closed)
+    unsigned queues_per_vf; // GCR_EXT.VT_Mode: which queues a VF's window shows and whose requester
+                            // ID they have; 0, 2, 4 or 8 (gate closed)
 
     uint32_t regs[NIC_REGS_LEN_BYTES / 4];
 
@@ -51,8 +62,22 @@ struct nic_port {
 
     struct nic_intr intr_pf;
     struct nic_intr intr_vf[NIC_VFS_MAX];
+    struct nic_intr_routes routes;
     struct nic_mailbox mailbox[NIC_VFS_MAX];
+    struct nic_vf_regs vf_regs[NIC_VFS_MAX];
     struct nic_doorbell_pages *doorbells[NIC_VFS_MAX]; // NULL where trapped
+
+    bool in_reset; // between CTRL.RST and CTRL_EXT.PFRSTD: what VFMAILBOX.RSTI says
+    bool link_up;  // as LINKS last said: a change raises LSC
+    uint8_t queue_drop[NIC_QUEUES_MAX];        // PFQDE, by queue
+    uint32_t rate_t1[NIC_QUEUES_MAX];          // RTTDT1C, by queue
+    uint32_t rate_bcn[NIC_QUEUES_MAX];         // RTTBCNRC, by queue
+    struct nic_stats_marks stats_marks;        // where clear-on-read counters were last read
+    struct nic_eeprom eeprom;
+    struct nic_sfp sfp;
+    uint32_t io_addr;                          // IOADDR of the I/O BAR
+    uint64_t unknown_reads, unknown_writes;    // offsets that are in no row
+    uint64_t narrow_writes;                    // less than 32 bits: dropped
 };
 
 // Register file word at a byte offset of BAR0.
@@ -61,25 +86,57 @@ static inline uint32_t nic_reg(const struct nic_port *port, uint32_t offset)
     return port->regs[offset / 4];
 }
 
+static inline void nic_reg_store(struct nic_port *port, uint32_t offset, uint32_t value)
+{
+    port->regs[offset / 4] = value;
+}
+
 // Wakes the worker if it sleeps. Any thread. (worker.c)
 void nic_worker_kick(struct nic_card *card);
 
-// Pools (82599 §7.10.2, GPIE.VT_Mode / MTQC / MRQC / PFVTCTL): how queues belong to functions.
-// Without virtualisation every queue is the PF's. Pool n < vf_count is VF n's.
+// Pools (82599 §7.10.2, GPIE.VT_Mode / MTQC / MRQC / PFVTCTL): how queues belong to pools, which is
+// what receive and switching go by. Without virtualisation every queue is the PF's.
 static inline unsigned nic_pool_of_queue(const struct nic_port *port, unsigned queue)
 {
     return port->derived.queues_per_pool ? queue / port->derived.queues_per_pool : 0;
 }
 
-// The DMA port that a queue's descriptors and buffers go through: the VF's that owns its pool, else
-// the PF's.
+// The function that owns a queue: a VF, or -1 for the PF. What a VF's window shows it, and nothing
+// else, runs under its requester ID.
+static inline int nic_vf_of_queue(const struct nic_port *port, unsigned queue)
+{
+    unsigned vf;
+
+    if (!port->queues_per_vf)
+        return -1;
+    vf = queue / port->queues_per_vf;
+    return vf < port->vf_count ? (int)vf : -1;
+}
+
+// The DMA port that a queue's descriptors and buffers go through.
 static inline struct dma_port *nic_dma_of_queue(struct nic_port *port, unsigned queue)
 {
-    unsigned pool = nic_pool_of_queue(port, queue);
+    int vf = nic_vf_of_queue(port, queue);
 
-    if (port->derived.queues_per_pool && pool < port->vf_count)
-        return port->vf_dma[pool];
-    return port->pf_dma;
+    return vf >= 0 ? port->vf_dma[vf] : port->pf_dma;
 }
+
+// SRRCTL.Drop_En or PFQDE: a full ring drops instead of holding back. Control thread.
+static inline bool nic_queue_drops(const struct nic_port *port, unsigned queue)
+{
+    return port->queue_drop[queue] || (nic_reg(port, HW_SRRCTL(queue)) & HW_SRRCTL_DROP_EN);
+}
+
+// One pool's registers to their reset values, its queues off. Gate closed. (queue.c)
+void nic_pool_reset(struct nic_port *port, unsigned vf);
+
+// --- control.c: the port as a whole --------------------------------------------------------------
+
+// To reset values; `all`: also what survives a software reset. Gate closed.
+void nic_port_reset(struct nic_port *port, bool all);
+// The uplink's link may have changed: LINKS, and LSC to the PF where it did. Control thread.
+void nic_port_link_poll(struct nic_port *port);
+// VF Enable or GCR_EXT changed. Gate closed.
+void nic_port_vfs_changed(struct nic_port *port);
 
 #endif

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Receive queues: advanced descriptors with one or several buffers a packet (82599 §7.1).
+// Receive queues: one or several buffers a packet, advanced and legacy descriptors (82599 §7.1).
+// Deviation: no header split; with SRRCTL.DESCTYPE 2 and 5 each packet goes whole into the packet
+// buffers, as the hardware does with headers that it does not know. No receive side coalescing.
 // Private to src/nic.
 #ifndef VIREO_NIC_RXQ_H
 #define VIREO_NIC_RXQ_H
@@ -13,32 +15,46 @@
 
 struct nic_port;
 
+#define NIC_RX_DESC_MAX 12u // descriptors a packet: NIC_FRAME_LEN_MAX, tag and FCS in 1 KiB buffers
+
 struct nic_rxq {
-    _Atomic uint32_t tail;
+    _Atomic uint32_t tail; // last tail written; checked on use
+    _Atomic uint32_t head; // next descriptor to fill: written by the worker while enabled
     bool enabled;
+    bool faulted;        // descriptors could not be reached: stopped until enabled anew
+    bool legacy;         // SRRCTL.DESCTYPE 0
+    bool strip_vlan;     // RXDCTL.VME
+    bool drop;           // SRRCTL.Drop_En or `drop_pf`: a full ring drops
+    bool drop_pf;        // PFQDE: the PF's say, see nic_rxq_set_drop()
+    uint32_t desc_count; // ring length, multiple of 8
+    uint32_t
+        buffer_bytes; // SRRCTL.BSIZEPACKET, 1 KiB units → bytes; 0 is not valid: all is dropped
     iova_t base;
-    uint32_t desc_count;
-    _Atomic uint32_t head;
-    uint32_t buffer_bytes;  // SRRCTL.BSIZEPACKET, 1 KiB units → bytes
-    uint32_t header_bytes;  // SRRCTL.BSIZEHEADER
-    uint32_t desc_type;     // SRRCTL.DESCTYPE
-    bool drop_enable;       // SRRCTL.Drop_En or PFQDE
-    bool strip_vlan;        // RXDCTL.VME
-    uint32_t frame_len_max; // RXDCTL.RLPML where enabled, else the port's
 };
 
-bool nic_rxq_enable(struct nic_port *port, unsigned queue); // like nic_txq_enable
+// Gate closed, or the worker itself. RXDCTL or SRRCTL was written: RXDCTL.ENABLE newly set: takes
+// base, length and head from the registers, and starts; newly cleared: stops; still set: takes over
+// what may change in between (VME, Drop_En). Returns whether the queue runs: it stays off where the
+// length is zero or the head lies past the end.
+bool nic_rxq_control(struct nic_port *port, unsigned queue);
 void nic_rxq_disable(struct nic_port *port, unsigned queue);
+// Disabled, head, tail and the PF's drop enable 0: reset of the port or of a VF. Gate closed.
+void nic_rxq_reset(struct nic_port *port, unsigned queue);
+// A trapped doorbell. Control thread; gate open or closed. Wakes senders that wait for this ring.
 void nic_rxq_set_tail(struct nic_port *port, unsigned queue, uint32_t tail);
+// PFQDE written for this queue. Gate closed. Reads it back: nic_rxq.drop_pf.
+void nic_rxq_set_drop(struct nic_port *port, unsigned queue, bool drop);
 
 enum nic_rx_result {
     NIC_RX_DONE,
     NIC_RX_DROPPED, // counted
     NIC_RX_WAIT,    // ring full, and the queue says not to drop
 };
-// Worker: copies `frame` into pool `pool`: picks the queue by RSS, writes back descriptors, raises
-// the queue's cause.
+// Worker: copies a parsed `frame` into pool `pool`: picks the queue by RSS, writes back
+// descriptors, and leaves the queue's cause to be raised by nic_worker_notify(). Frames from the
+// cable never get NIC_RX_WAIT: they are dropped and counted, since a wait would hold back
+// everybody.
 enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
-                                   const struct nic_frame *frame, uint64_t now_ns);
+                                   const struct nic_frame *frame);
 
 #endif

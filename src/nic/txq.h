@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Transmit queues: descriptor fetch, data and context descriptors, offloads, write-back (82599
-// §7.2). Private to src/nic.
+// Transmit queues: descriptor fetch, data, context and legacy descriptors, offloads, write-back
+// (82599 §7.2). Private to src/nic.
 #ifndef VIREO_NIC_TXQ_H
 #define VIREO_NIC_TXQ_H
 
@@ -12,34 +12,50 @@
 
 struct nic_port;
 
-#define NIC_TXQ_BATCH     32u // packets one queue may send in a round
-#define NIC_TX_DESC_MAX   40u // descriptors a packet (82599 §7.2.1.1)
+#define NIC_TXQ_BATCH   32u  // packets one queue may send in a round
+#define NIC_TXQ_FRAMES  128u // frames one queue may send in a round: a packet may be many segments
+#define NIC_TX_DESC_MAX 40u  // data descriptors a packet (82599 §7.2.1.1)
+#define NIC_TX_CONTEXTS 2u
 
 struct nic_txq {
-    _Atomic uint32_t tail;  // last tail written: control thread or doorbell sample; masked on use
+    _Atomic uint32_t tail; // last tail written: control thread or doorbell sample; checked on use
+    _Atomic uint32_t head; // next descriptor to fetch: written by the worker while enabled
     bool enabled;
+    bool faulted;        // descriptors could not be reached: stopped until enabled anew
+    bool discarding;     // dropping up to the next EOP: a packet of too many descriptors
+    uint32_t desc_count; // ring length, multiple of 8
     iova_t base;
-    uint32_t desc_count;    // ring length, multiple of 8
-    _Atomic uint32_t head;  // next descriptor to fetch: written by the worker
-    iova_t head_writeback;  // TDWBA, 0 where off
-    // Contexts 0 and 1 as last loaded (82599 §7.2.3.2.3).
+    iova_t head_writeback; // TDWBA, 0 where off
+    // Contexts as last loaded (82599 §7.2.3.2.3).
     struct {
-        uint32_t words[4];
-    } context[2];
-    bool faulted;           // descriptor fetch was refused: stopped until the queue is enabled anew
+        uint32_t vlan_macip_lens, type_tucmd, mss_l4len_idx;
+    } context[NIC_TX_CONTEXTS];
+    // The packet at head, where it was begun in an earlier round: its first segments are sent, and
+    // the next one has already reached these pools (and the cable). It is built again from memory;
+    // a guest that changes it meanwhile changes only what it sends.
+    struct {
+        uint32_t segment;
+        uint64_t pools_done;
+        bool uplink_done;
+    } resume;
 };
 
-// Control thread, gate closed. Reads the queue's registers; TXDCTL.ENABLE set: takes base, length
-// and head, and starts; cleared: stops. A length that is no multiple of 128, zero, or a head past
-// the end: the queue stays off, and false comes back.
-bool nic_txq_enable(struct nic_port *port, unsigned queue);
+// Gate closed, or the worker itself. TXDCTL was written: ENABLE newly set: takes base, length, head
+// and head write-back from the registers, and starts; cleared: stops. Returns whether the queue
+// runs: it stays off where the length is zero or the head lies past the end.
+bool nic_txq_control(struct nic_port *port, unsigned queue);
 void nic_txq_disable(struct nic_port *port, unsigned queue);
-// A trapped doorbell. Control thread; gate open or closed.
+// Disabled, head and tail 0, contexts forgotten: reset of the port or of a VF. Gate closed.
+void nic_txq_reset(struct nic_port *port, unsigned queue);
+// A trapped doorbell. Control thread; gate open or closed. Wakes the worker.
 void nic_txq_set_tail(struct nic_port *port, unsigned queue, uint32_t tail);
 
-// Worker: sends at most NIC_TXQ_BATCH packets; returns packets taken from the ring.
-unsigned nic_txq_poll(struct nic_port *port, unsigned queue, uint64_t now_ns);
-// True where the queue is enabled and tail differs from head.
-bool nic_txq_has_work(const struct nic_port *port, unsigned queue);
+enum nic_tx_result {
+    NIC_TX_IDLE, // nothing more that can be sent now: look again after the next doorbell
+    NIC_TX_MORE, // the round's share is used up
+    NIC_TX_WAIT, // a receiver's ring is full, and it may not be dropped
+};
+// Worker: sends at most NIC_TXQ_BATCH packets and NIC_TXQ_FRAMES frames; *frames counts those.
+enum nic_tx_result nic_txq_poll(struct nic_port *port, unsigned queue, unsigned *frames);
 
 #endif
