@@ -18,44 +18,58 @@
 enum pf_mailbox_api { PF_API_10 = 0, PF_API_11 = 2, PF_API_12, PF_API_13, PF_API_14, PF_API_15 };
 
 struct pf_vf_policy {
-    uint8_t mac[6];    // all zero: made from the PF's MAC and the VF's number, the same every time
-    uint16_t vlan;     // 0: none; 1…4094: port VLAN, inserted and stripped by the card
-    uint8_t qos;       // 0…7, priority of the port VLAN
-    bool spoof_check;  // source MAC and VLAN must be the VF's own
-    bool trusted;      // may change its MAC and go promiscuous
-    bool link_up;      // administrative link state of the VF
+    uint8_t mac[6];   // all zero: made from the PF's MAC and the VF's number, the same every time
+    uint16_t vlan;    // 0: none; 1…4094: port VLAN, inserted and stripped by the card
+    uint8_t qos;      // 0…7, priority of the port VLAN
+    bool spoof_check; // source MAC and VLAN must be the VF's own
+    bool trusted;     // may change its MAC, add more MACs (which ends its spoof check until it is
+                      // reset) and go promiscuous
+    bool link_up;     // administrative link state of the VF
 };
 
 struct pf_config {
-    unsigned vf_count;                     // 0…PF_VFS_MAX
-    enum pf_mailbox_api mailbox_api_max;   // newest API offered; default PF_API_14
+    unsigned vf_count;                   // 0…PF_VFS_MAX
+    enum pf_mailbox_api mailbox_api_max; // newest API offered; PF_API_14 is what ixgbe offers
+    // The port's MTU: an 82599 has one frame limit for all its functions. A VF may ask for less,
+    // never for more. Above 1500, VFs of API 1.0 can not receive, since they can not know.
+    // 0: follows the VFs. It is 1500 until the first VF of API ≥ 1.1 asks for more; that is refused
+    // while a VF of API 1.0 is up.
+    uint16_t mtu; // 0, 1500…9710
     struct pf_vf_policy vf[PF_VFS_MAX];
 };
 
 struct pf_vf_state {
     uint8_t mac[6];
-    bool up;            // the VF driver has reset and talks to us
-    int api;            // negotiated enum pf_mailbox_api, -1 before
-    uint16_t mtu_frame_bytes; // largest frame it asked for
-    uint64_t requests, nacks; // mailbox messages
+    bool up;                  // the VF driver has reset and talks to us
+    int api;                  // negotiated enum pf_mailbox_api, -1 before
+    uint16_t mtu_frame_bytes; // largest frame it asked for, with FCS; 0 before
+    uint64_t requests, nacks; // mailbox messages from it; those that were refused
+    uint64_t answers_dropped; // it never took them
 };
 
 struct pf_driver;
 
 // Resets the function, reads its MAC from the EEPROM, sets the port up for config->vf_count VFs
 // (pools, queues, switch, mailbox and interrupts). VFs come into being when the host sets VF Enable
-// afterwards. 0; on error -errno and a sentence in `error`. The bus stays the caller's.
+// afterwards. 0; on error -errno and a sentence in `error`: -EINVAL (config), -EIO (EEPROM
+// checksum, MAC address), -ETIMEDOUT (reset), what the bus gave. The bus stays the caller's, and
+// open until pf_driver_close().
 int pf_driver_open(struct driver_bus *bus, const struct pf_config *config, struct pf_driver **out,
                    char *error, size_t error_len);
 void pf_driver_close(struct pf_driver *pf); // resets the function
-// The interrupt's fd: call pf_driver_service() when it polls readable.
+// One fd for the interrupt and the driver's own timer (an epoll fd, level-triggered): call
+// pf_driver_service() when it polls readable.
 int pf_driver_irq_fd(const struct pf_driver *pf);
-// Handles everything that waits: mailbox messages, VF resets, link changes.
+// Handles everything that waits: VF resets, mailbox messages, link changes. Bounded: at most one
+// message a VF and call; never waits for a VF.
 void pf_driver_service(struct pf_driver *pf);
-// The host is about to hand VF `vf` to a new owner: forget what the last one had set (filters,
+// The host is about to hand VF `vf` to a new owner: forget what the last one had set (MAC, filters,
 // VLANs, negotiated API).
 void pf_driver_vf_reset(struct pf_driver *pf, unsigned vf);
+// Takes effect at once; a VF driver that is up is made to start over, so that it learns of it. 0,
+// -EINVAL (no such VF, bad policy), -ENOSPC (no free VLAN filter: the old VLAN stays).
 int pf_driver_vf_set_policy(struct pf_driver *pf, unsigned vf, const struct pf_vf_policy *policy);
+// 0, or -EINVAL: no such VF.
 int pf_driver_vf_state(const struct pf_driver *pf, unsigned vf, struct pf_vf_state *out);
 void pf_driver_mac(const struct pf_driver *pf, uint8_t mac[6]);
 bool pf_driver_link_is_up(const struct pf_driver *pf);

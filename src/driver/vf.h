@@ -14,41 +14,41 @@
 #define VF_QUEUES_MAX 2u
 
 struct vf_config {
-    unsigned queue_count;   // 1…VF_QUEUES_MAX pairs (the PF may allow fewer)
-    unsigned ring_len;      // descriptors a ring: multiple of 8, 64…4096
-    unsigned buffer_count;  // in the pool: at least queue_count × ring_len + what the caller holds
-    unsigned buffer_bytes;  // 2048…16384, multiple of 1024
-    unsigned frame_bytes_max; // largest frame without FCS and VLAN tag: 1514 … 9710
-    bool interrupts;        // else poll only
+    unsigned queue_count;  // 1…VF_QUEUES_MAX pairs (the PF may allow fewer)
+    unsigned ring_len;     // descriptors a ring: multiple of 8, 64…4096
+    unsigned buffer_count; // in the pool: at least queue_count × ring_len + what the caller holds
+    unsigned buffer_bytes; // 2048…16384, multiple of 1024
+    unsigned frame_bytes_max;  // largest frame without FCS and VLAN tag: 1514 … 9710
+    bool interrupts;           // else poll only
     unsigned reset_timeout_ms; // wait for the PF: 0 means 1000
 };
 
 // One buffer of the pool. data = start of the frame.
 struct vf_buffer {
     uint8_t *data;
-    uint64_t iova;       // of data
-    uint16_t len_bytes;  // of this buffer
-    uint16_t vlan;       // rx: stripped tag where flag is set; tx: tag to insert
-    uint16_t flags;      // VF_RX_*, VF_TX_*
-    uint16_t mss;        // tx with VF_TX_TSO: payload bytes a segment
+    uint64_t iova;                  // of data
+    uint16_t len_bytes;             // of this buffer
+    uint16_t vlan;                  // rx: stripped tag where flag is set; tx: tag to insert
+    uint16_t flags;                 // VF_RX_*, VF_TX_*
+    uint16_t mss;                   // tx with VF_TX_TSO: payload bytes a segment
     uint8_t l2_len, l3_len, l4_len; // tx with checksum or TSO: header lengths in bytes
     uint8_t reserved;
-    uint32_t rss_hash;   // rx
+    uint32_t rss_hash;      // rx
     struct vf_buffer *next; // more of the same frame
-    uint32_t index;      // the pool's own
+    uint32_t index;         // the pool's own
 };
 
 enum {
-    VF_RX_VLAN = 1 << 0,        // `vlan` holds the stripped tag
+    VF_RX_VLAN = 1 << 0, // `vlan` holds the stripped tag
     VF_RX_IP_CSUM_OK = 1 << 1,
     VF_RX_L4_CSUM_OK = 1 << 2,
     VF_RX_CSUM_BAD = 1 << 3,
     VF_TX_VLAN = 1 << 4,
-    VF_TX_IP_CSUM = 1 << 5,     // IPv4 header checksum
-    VF_TX_TCP_CSUM = 1 << 6,    // the pseudo-header sum must be in the field (82599 §7.2.5)
+    VF_TX_IP_CSUM = 1 << 5,  // IPv4 header checksum
+    VF_TX_TCP_CSUM = 1 << 6, // the pseudo-header sum must be in the field (82599 §7.2.5)
     VF_TX_UDP_CSUM = 1 << 7,
-    VF_TX_TSO = 1 << 8,         // implies TCP checksum
-    VF_TX_IPV6 = 1 << 9,        // else IPv4, where a checksum or TSO is asked
+    VF_TX_TSO = 1 << 8,  // implies TCP checksum
+    VF_TX_IPV6 = 1 << 9, // else IPv4, where a checksum or TSO is asked
 };
 
 struct vf_stats {
@@ -83,8 +83,8 @@ void vf_irq_arm(struct vf_driver *vf, unsigned queue);
 // Mailbox: link changes, PF resets. Call about once a second or when idle. -EIO: the PF has reset
 // the VF; close and open again.
 int vf_driver_service(struct vf_driver *vf);
-int vf_driver_set_mac(struct vf_driver *vf, const uint8_t mac[6]);        // -EPERM: PF refused
-int vf_driver_add_vlan(struct vf_driver *vf, uint16_t vlan, bool on);     // -EPERM: PF refused
+int vf_driver_set_mac(struct vf_driver *vf, const uint8_t mac[6]);    // -EPERM: PF refused
+int vf_driver_add_vlan(struct vf_driver *vf, uint16_t vlan, bool on); // -EPERM: PF refused
 int vf_driver_set_multicast(struct vf_driver *vf, const uint8_t (*macs)[6], unsigned count);
 void vf_driver_stats(const struct vf_driver *vf, struct vf_stats *out);
 
