@@ -68,17 +68,17 @@ def unpacked_kernel(bzimage, cache):
     return elf
 
 
-def base_command(qemu, accel, memory_mib):
+def base_command(qemu, accel, cpus=1):
     cpu = "host" if accel == "kvm" else "max,la57=off"
     accel = "kvm" if accel == "kvm" else "tcg,tb-size=256"
     return [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-machine", "q35,memory-backend=m", "-accel", accel, "-cpu", cpu, "-smp", "1",
-            "-object", f"memory-backend-memfd,id=m,size={memory_mib}M,share=on"]
+            "-machine", "q35,memory-backend=m", "-accel", accel, "-cpu", cpu, "-smp", str(cpus),
+            "-object", f"memory-backend-memfd,id=m,size={MEMORY_MIB}M,share=on"]
 
 
 def _kvm_boots(qemu, kernel, image, run_dir):
     serial = run_dir / "kvm-probe.serial"
-    command = base_command(qemu, "kvm", MEMORY_MIB)
+    command = base_command(qemu, "kvm")
     command += ["-kernel", kernel, "-initrd", image, "-append", f"{CMDLINE} vireo.probe",
                 "-serial", f"file:{serial}"]
     machine = process.spawn(command, run_dir / "kvm-probe.log")
@@ -123,8 +123,8 @@ class Machine:
         self.process = None
         self.guest = None
 
-    def command(self, vf_socket):
-        command = base_command(self.setup.qemu, self.setup.accel, MEMORY_MIB)
+    def command(self, vf_socket, cpus=1):
+        command = base_command(self.setup.qemu, self.setup.accel, cpus)
         command += ["-name", self.name]
         if vf_socket:
             device = {"driver": "vfio-user-pci", "bus": "rp1", "rombar": 0,
@@ -133,14 +133,14 @@ class Machine:
                         "-device", json.dumps(device)]
         return command
 
-    def start(self, vf_socket=None):
+    def start(self, vf_socket=None, cpus=1):
         """Starts QEMU and the guest's boot. Guest.wait_up tells when it is there."""
         agent_path = self.run_dir / f"{self.name}.agent"
         agent_path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(agent_path))
         listener.listen(1)
-        command = self.command(vf_socket)
+        command = self.command(vf_socket, cpus)
         command += ["-kernel", self.setup.kernel, "-initrd", self.setup.image, "-append", CMDLINE,
                     "-serial", f"file:{self.serial_log}",
                     "-chardev", f"socket,id=agent,path={agent_path}", "-serial", "chardev:agent"]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Short names for what people do; Meson and Ninja do the work. `make help` lists them.
+
+BUILD   := build
+PYTHON  := PYTHONDONTWRITEBYTECODE=1 python3
+JSON    ?=
+
+all: needs-nothing $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+# Meson regenerates by itself when its files change.
+$(BUILD)/build.ninja:
+	@CC=gcc meson setup $(BUILD)
+
+needs-nothing:
+	@lacking=$$(scripts/setup check) || { \
+	    echo "make: these Debian packages are missing: $$lacking" >&2; \
+	    echo "      'scripts/setup build' installs them (as root, or through sudo)" >&2; \
+	    exit 1; }
+
+demo:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/e2e/demo.py $(if $(JSON),--json "$(JSON)")
+
+test:
+	@scripts/setup test
+	@$(PYTHON) tests/run.py $(if $(JSON),--json "$(JSON)")
+
+clean:
+	@rm -rf build-asan build-fuzz
+	@if [ -d $(BUILD) ]; then find $(BUILD) -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +; fi
+
+distclean: clean
+	@rm -rf $(BUILD)
+
+help:
+	@echo "make                    builds build/vireod, build/vireo and build/vireo-bench"
+	@echo "make demo [JSON=FILE]   installs what is missing, builds, and shows two unmodified VMs"
+	@echo "                        talking through two VFs; FILE gets the results as JSON"
+	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
+	@echo "make clean              removes what was built (the fetched packages stay in build/cache)"
+	@echo "make distclean          removes those too"
+
+.PHONY: all needs-nothing demo test clean distclean help
