@@ -156,7 +156,7 @@ int pci_vpd_set(struct pci_function *fn, const void *data, uint32_t len_bytes)
 // Software writes the address with the flag clear and waits for the flag to be set (read), or
 // writes the data, then the address with the flag set, and waits for it to be clear (write). Both
 // are over at once here. The byte that holds the flag starts it.
-void pci_vpd_written(struct pci_function *fn, unsigned rel, uint32_t written)
+void pci_vpd_written(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
     static const uint8_t end_tag[] = {0x78};
     const uint8_t *vpd = fn->vpd ? fn->vpd : end_tag;
@@ -164,7 +164,7 @@ void pci_vpd_written(struct pci_function *fn, unsigned rel, uint32_t written)
     uint8_t *cap = fn->space.bytes + fn->cap_offset[PCI_OWNER_VPD];
     uint32_t address = le16_get(cap + 2) & 0x7fff;
 
-    if (rel != 0 || !(written & 0xff000000))
+    if (cycle->rel != 0 || !(cycle->enable & 0xff000000))
         return;
     if (le16_get(cap + 2) & 0x8000) {
         le16_put(cap + 2, (uint16_t)address);

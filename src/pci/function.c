@@ -161,98 +161,78 @@ void pci_function_reset(struct pci_function *fn, enum pci_reset kind)
     gate_open(fn->seg->gate);
 }
 
-static void header_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                           uint32_t written)
+static void header_written(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
-    (void)written;
-    if (rel == PCI_HDR_COMMAND && ((old ^ new) & PCI_CMD_MASTER))
+    if (cycle->rel == PCI_HDR_COMMAND && ((cycle->old ^ cycle->new) & PCI_CMD_MASTER))
         pci_function_update_master(fn);
 }
 
-static uint32_t pm_filter(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new)
+static uint32_t pm_filter(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
+    uint32_t state = cycle->new &PM_STATE_MASK;
+
     (void)fn;
     // D1 and D2 are not supported: the write completes, the state stays (PCI PM 1.2 §3.2.4).
-    if (rel == PM_STATUS && (new &PM_STATE_MASK) != 0 && (new &PM_STATE_MASK) != PM_D3HOT)
-        new = (new & ~PM_STATE_MASK) | (old & PM_STATE_MASK);
-    return new;
+    if (cycle->rel == PM_STATUS && state != 0 && state != PM_D3HOT)
+        return (cycle->new & ~PM_STATE_MASK) | (cycle->old & PM_STATE_MASK);
+    return cycle->new;
 }
 
-static void pm_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                       uint32_t written)
+static void pm_written(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
     uint8_t *status = fn->space.bytes + fn->cap_offset[PCI_OWNER_PM] + PM_STATUS;
+    uint16_t pme = cycle->new &PM_PME_CONTEXT;
 
-    (void)written;
-    if (rel != PM_STATUS || !((old ^ new) & PM_STATE_MASK))
+    if (cycle->rel != PM_STATUS || !((cycle->old ^ cycle->new) & PM_STATE_MASK))
         return;
-    if ((new &PM_STATE_MASK) == PM_D3HOT) {
+    if ((cycle->new &PM_STATE_MASK) == PM_D3HOT) {
         pci_function_update_master(fn);
         return;
     }
     // D3hot to D0 without No_Soft_Reset: all is lost but the PME context (PCI PM 1.2 §5.4.1).
     pci_function_reset(fn, PCI_RESET_FLR);
-    le16_put(status, (uint16_t)((le16_get(status) & ~PM_PME_CONTEXT) | (new &PM_PME_CONTEXT)));
+    le16_put(status, (uint16_t)((le16_get(status) & ~PM_PME_CONTEXT) | pme));
 }
 
-static void msi_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                        uint32_t written)
+static void msi_written(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
     const uint8_t *cap = fn->space.bytes + fn->cap_offset[PCI_OWNER_MSI];
 
-    (void)rel, (void)old, (void)new, (void)written;
+    (void)cycle;
     pci_irq_set_msi(fn, le32_get(cap + 4) | (uint64_t)le32_get(cap + 8) << 32, le32_get(cap + 12),
                     le32_get(cap + 16) & 1);
     pci_irq_set_state(fn, PCI_IRQ_MSI_ENABLED, cap[2] & 1 ? PCI_IRQ_MSI_ENABLED : 0);
 }
 
-static void msix_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                         uint32_t written)
+static void msix_written(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
-    (void)old, (void)written;
-    if (rel == 0)
-        pci_irq_set_state(fn, PCI_IRQ_MSIX_ENABLED | PCI_IRQ_MSIX_MASKED,
-                          (new &BIT(31) ? PCI_IRQ_MSIX_ENABLED : 0) |
-                              (new &BIT(30) ? PCI_IRQ_MSIX_MASKED : 0));
+    uint32_t state = (cycle->new &BIT(31) ? PCI_IRQ_MSIX_ENABLED : 0) |
+                     (cycle->new &BIT(30) ? PCI_IRQ_MSIX_MASKED : 0);
+
+    if (cycle->rel == 0)
+        pci_irq_set_state(fn, PCI_IRQ_MSIX_ENABLED | PCI_IRQ_MSIX_MASKED, state);
 }
 
-static void express_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                            uint32_t written)
+static void express_written(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
-    (void)old, (void)new;
-    if (rel == EXPRESS_DEVCTL && (written & DEVCTL_FLR))
+    if (cycle->rel == EXPRESS_DEVCTL && (cycle->written & DEVCTL_FLR))
         pci_function_reset(fn, PCI_RESET_FLR);
 }
 
-static void vpd_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                        uint32_t written)
-{
-    (void)old, (void)new;
-    pci_vpd_written(fn, rel, written);
-}
-
-static void sriov_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                          uint32_t written)
-{
-    (void)written;
-    pci_sriov_written(fn, rel, old, new);
-}
-
-// What a write to a capability does beyond its masks. `rel`: the dword within the capability.
+// What a write to a capability does beyond its masks.
 static const struct {
     // What the dword becomes, given what the masks made of it.
-    uint32_t (*filter)(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new);
-    // It has become `new`; `enable` says which of its bytes were written, `written` with what.
-    void (*written)(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new,
-                    uint32_t written);
+    uint32_t (*filter)(struct pci_function *fn, const struct pci_config_cycle *cycle);
+    // It has become so.
+    void (*written)(struct pci_function *fn, const struct pci_config_cycle *cycle);
 } owners[PCI_OWNER_COUNT] = {
     [PCI_OWNER_HEADER] = {NULL, header_written},
     [PCI_OWNER_PM] = {pm_filter, pm_written},
     [PCI_OWNER_MSI] = {NULL, msi_written},
     [PCI_OWNER_MSIX] = {NULL, msix_written},
     [PCI_OWNER_EXPRESS] = {NULL, express_written},
-    [PCI_OWNER_VPD] = {NULL, vpd_written},
-    [PCI_OWNER_SRIOV] = {pci_sriov_filter, sriov_written},
+    [PCI_OWNER_VPD] = {NULL, pci_vpd_written},
+    [PCI_OWNER_SRIOV] = {pci_sriov_filter, pci_sriov_written},
 };
 
 static uint32_t dword_read(struct pci_function *fn, unsigned offset)
@@ -274,18 +254,20 @@ void pci_function_config_write(struct pci_function *fn, uint32_t offset, unsigne
                                uint32_t value)
 {
     unsigned at = offset & ~3u, shift = offset % 4 * 8;
-    uint32_t enable = (len == 4 ? ~0u : BIT(len * 8) - 1) << shift;
-    uint32_t written = (value << shift) & enable;
-    uint32_t old = le32_get(fn->space.bytes + at);
-    uint32_t new = pci_space_merge(&fn->space, at, written, enable);
     unsigned owner = fn->space.owner[at / 4];
-    unsigned rel = at - fn->cap_offset[owner];
+    struct pci_config_cycle cycle = {
+        .rel = at - fn->cap_offset[owner],
+        .old = le32_get(fn->space.bytes + at),
+        .enable = (len == 4 ? ~0u : BIT(len * 8) - 1) << shift,
+    };
 
+    cycle.written = (value << shift) & cycle.enable;
+    cycle.new = pci_space_merge(&fn->space, at, cycle.written, cycle.enable);
     if (owners[owner].filter)
-        new = owners[owner].filter(fn, rel, old, new);
-    le32_put(fn->space.bytes + at, new);
+        cycle.new = owners[owner].filter(fn, &cycle);
+    le32_put(fn->space.bytes + at, cycle.new);
     if (owners[owner].written)
-        owners[owner].written(fn, rel, old, new, written);
+        owners[owner].written(fn, &cycle);
 }
 
 void pci_function_snapshot(struct pci_function *fn, uint8_t out[PCI_CONFIG_LEN_BYTES])

@@ -177,7 +177,8 @@ static void enable(struct pci_function *fn)
     for (unsigned n = 0; n < num_vfs; n++)
         fn->seg->by_rid[sriov->vfs[n]->rid.v] = sriov->vfs[n];
     gate_open(fn->seg->gate);
-    log_info("pci: %s " RID_FMT ": %u VFs enabled", fn->name, RID_ARGS(fn->rid), num_vfs);
+    log_limited(LOG_LEVEL_INFO, "pci: %s " RID_FMT ": %u VFs enabled", fn->name, RID_ARGS(fn->rid),
+                num_vfs);
 }
 
 void pci_sriov_disable(struct pci_function *fn)
@@ -192,7 +193,7 @@ void pci_sriov_disable(struct pci_function *fn)
         vf_stop(sriov->vfs[n]);
     if (fn->ops.vfs_changed)
         fn->ops.vfs_changed(fn->dev, false, 0);
-    log_info("pci: %s " RID_FMT ": VFs disabled", fn->name, RID_ARGS(fn->rid));
+    log_limited(LOG_LEVEL_INFO, "pci: %s " RID_FMT ": VFs disabled", fn->name, RID_ARGS(fn->rid));
 }
 
 // NumVFs makes sense, and nobody else answers at the VFs' RIDs.
@@ -218,41 +219,43 @@ static bool may_enable(const struct pci_function *fn)
     return true;
 }
 
-uint32_t pci_sriov_filter(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new)
+uint32_t pci_sriov_filter(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
     bool enabled = fn->sriov->num_vfs;
 
-    switch (rel) {
+    switch (cycle->rel) {
     case SRIOV_CONTROL:
-        // The offset of VFs that exist may not move (PCIe §9.3.3.3.5).
+        // VFs that exist may not move (PCIe §9.3.3.3.5).
         if (any_vfs_in_device(fn))
-            new = (new & ~CONTROL_ARI) | (old & CONTROL_ARI);
-        // The RIDs that ARI Capable Hierarchy in this same write gives are looked at in written().
-        return new;
+            return (cycle->new & ~CONTROL_ARI) | (cycle->old & CONTROL_ARI);
+        return cycle->new;
     case SRIOV_NUM_VFS:
-        return enabled ? old : new;
+        return enabled ? cycle->old : cycle->new;
     case SRIOV_SYSTEM_PAGE_SIZE:
-        if (enabled || !bits_is_pow2(new) || !(new & fn->sriov->info.supported_page_sizes))
-            return old;
-        return new;
+        // Exactly one bit, and a supported one (§9.3.3.13).
+        if (enabled || !bits_is_pow2(cycle->new) ||
+            !(cycle->new & fn->sriov->info.supported_page_sizes))
+            return cycle->old;
+        return cycle->new;
     default:
-        return new;
+        return cycle->new;
     }
 }
 
-void pci_sriov_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new)
+void pci_sriov_written(struct pci_function *fn, const struct pci_config_cycle *cycle)
 {
-    uint32_t changed = old ^ new;
+    uint32_t changed = cycle->old ^ cycle->new;
 
-    if (rel == SRIOV_SYSTEM_PAGE_SIZE && changed)
+    if (cycle->rel == SRIOV_SYSTEM_PAGE_SIZE && changed)
         refresh_bars(fn);
-    if (rel != SRIOV_CONTROL)
+    if (cycle->rel != SRIOV_CONTROL)
         return;
+    // First: VF Enable in the same write goes by the new offset.
     if (changed & CONTROL_ARI)
         pci_sriov_refresh(fn);
     if (!(changed & CONTROL_VF_ENABLE))
         return;
-    if (!(new &CONTROL_VF_ENABLE)) {
+    if (!(cycle->new &CONTROL_VF_ENABLE)) {
         gate_close(fn->seg->gate);
         pci_sriov_disable(fn);
         gate_open(fn->seg->gate);

@@ -65,6 +65,15 @@ struct pci_segment {
     struct pci_function *by_rid[PCI_RIDS]; // whatever answers configuration cycles
 };
 
+// A configuration write to one dword, as the code that owns the dword sees it.
+struct pci_config_cycle {
+    unsigned rel;     // the dword's offset in the capability
+    uint32_t old;     // before
+    uint32_t new;     // what the masks made of it, and then what the dword has become
+    uint32_t written; // the value on the bus, zero in bytes that are not enabled
+    uint32_t enable;  // ff for each byte that is
+};
+
 // function.c
 uint32_t pci_function_config_read(struct pci_function *fn, uint32_t offset, unsigned len);
 void pci_function_config_write(struct pci_function *fn, uint32_t offset, unsigned len,
@@ -82,9 +91,9 @@ bool pci_function_in_d0(const struct pci_function *fn);
 // Command register or power state changed: tells DMA port, interrupts and device model.
 void pci_function_update_master(struct pci_function *fn);
 
-// sriov.c: see owner table in function.c. `rel` is the offset in the capability.
-uint32_t pci_sriov_filter(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new);
-void pci_sriov_written(struct pci_function *fn, unsigned rel, uint32_t old, uint32_t new);
+// sriov.c: see the owner table in function.c.
+uint32_t pci_sriov_filter(struct pci_function *fn, const struct pci_config_cycle *cycle);
+void pci_sriov_written(struct pci_function *fn, const struct pci_config_cycle *cycle);
 void pci_sriov_disable(struct pci_function *fn); // gate closed
 // What in the capability follows other state: after a reset, and when a PF joined the device.
 void pci_sriov_refresh(struct pci_function *fn);
@@ -97,7 +106,7 @@ rid_t pci_sriov_rid(const struct pci_function *fn, unsigned n);
 
 // capability.c: turns a function's header and capabilities into a VF's (PCIe §9.3.4).
 void pci_function_make_vf(struct pci_function *vf);
-void pci_vpd_written(struct pci_function *fn, unsigned rel, uint32_t written);
+void pci_vpd_written(struct pci_function *fn, const struct pci_config_cycle *cycle);
 unsigned pci_extcap_claim(struct pci_function *fn, unsigned offset, unsigned id, unsigned version,
                           unsigned len, enum pci_owner owner);
 
