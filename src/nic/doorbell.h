@@ -2,8 +2,10 @@
 // Mapped doorbells: pages 1 and 2 of a VF's BAR0 (receive and transmit queue registers) as memory
 // that the guest writes without a message and the worker polls. These pages are guest memory: the
 // authoritative state stays in regs[] and the queues; what is here is a request to be sampled, and
-// a place where head, statistics and read-backs are published.
-// Private to src/nic.
+// a place where heads and statistics are published.
+// Deviation: no register semantics. Write masks do not hold; ENABLE reads back as written before
+// the card has seen it; 1→0→1 between two samples is seen only where the ring's base, length or
+// head were written too. Private to src/nic.
 #ifndef VIREO_NIC_DOORBELL_H
 #define VIREO_NIC_DOORBELL_H
 
@@ -15,19 +17,22 @@ struct nic_doorbell_pages; // owns the memfd
 
 #define NIC_DOORBELL_BAR_OFFSET 0x1000u
 #define NIC_DOORBELL_LEN_BYTES  0x2000u
+#define NIC_DOORBELL_PUBLISH_MS 10u // how old published statistics may be
+#define NIC_DOORBELL_QUEUES_MAX 8u  // queue pairs that the pages have room for
 
 int nic_doorbell_create(struct nic_doorbell_pages **out); // 0, -errno
 void nic_doorbell_destroy(struct nic_doorbell_pages *pages);
-int nic_doorbell_fd(const struct nic_doorbell_pages *pages);
+int nic_doorbell_fd(const struct nic_doorbell_pages *pages); // sealed against shrinking
 
 // Worker, each round: reads the tails; sees whether a ring or control word changed. Returns true
-// where a queue of this VF has work. A change of base, length or control is applied at once (the
+// where anything did. A change of base, length or control is applied at once, to regs[] too (the
 // worker owns the queue state, no gate needed here).
-bool nic_doorbell_poll(struct nic_port *port, unsigned vf);
-// Gate closed: applies everything that the guest has written so far. Control thread, before any
-// access to page 0 is answered, and before VFCTRL.RST, FLR, bus-master off.
+bool nic_doorbell_poll(struct nic_port *port, unsigned vf, uint64_t now_ns);
+// Gate closed: applies everything that the guest has written so far, and publishes. Control thread,
+// before any access to page 0 is answered, and before VFCTRL.RST, FLR, bus-master off.
 void nic_doorbell_sample(struct nic_port *port, unsigned vf);
-// Gate closed: pages to their reset values (VF reset), and publishes regs[] there.
+// Gate closed: the pages become what regs[], the queues and the counters say: after a VF reset, or
+// when the pool layout changes.
 void nic_doorbell_publish(struct nic_port *port, unsigned vf);
 
 #endif

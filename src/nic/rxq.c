@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nic/rxq.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/le.h"
+#include "hw82599/desc.h"
+#include "hw82599/regs.h"
+#include "nic/offload.h"
+#include "nic/port.h"
+#include "nic/worker.h"
+
+#define VLAN_TAG_LEN 4u
+#define FCS_LEN      4u
+#define MACS_LEN     12u // the tag's place is behind both addresses
+
+// The frame as this receiver gets it, piece by piece.
+struct pieces {
+    struct nic_span span[NIC_FRAME_SPANS_MAX + 4]; // head in two, tag, FCS
+    unsigned count, at;
+    uint32_t offset; // in span[at]
+    uint32_t len_bytes;
+    uint8_t tag[VLAN_TAG_LEN], fcs[FCS_LEN];
+};
+
+static void update(struct nic_port *port, unsigned queue)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+    uint32_t srrctl = nic_reg(port, HW_SRRCTL(queue));
+    uint32_t rxdctl = nic_reg(port, HW_RXDCTL(queue));
+
+    q->strip_vlan = rxdctl & HW_RXDCTL_VME;
+    q->drop = (srrctl & HW_SRRCTL_DROP_EN) || q->drop_pf;
+}
+
+bool nic_rxq_control(struct nic_port *port, unsigned queue)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+    uint32_t srrctl = nic_reg(port, HW_SRRCTL(queue)), head = nic_reg(port, HW_RDH(queue));
+
+    if (!(nic_reg(port, HW_RXDCTL(queue)) & HW_RXDCTL_ENABLE)) {
+        nic_rxq_disable(port, queue);
+        return false;
+    }
+    update(port, queue);
+    if (q->enabled)
+        return true;
+    q->desc_count = nic_reg(port, HW_RDLEN(queue)) / HW_RING_ALIGN_BYTES *
+                    (HW_RING_ALIGN_BYTES / HW_DESC_LEN_BYTES);
+    if (!q->desc_count || head >= q->desc_count)
+        return false;
+    q->base.v = (nic_reg(port, HW_RDBAL(queue)) | (uint64_t)nic_reg(port, HW_RDBAH(queue)) << 32) &
+                ~(uint64_t)(HW_RING_ALIGN_BYTES - 1);
+    q->buffer_bytes = (srrctl & HW_SRRCTL_BSIZEPACKET_MASK) * 1024;
+    q->legacy =
+        (srrctl & HW_SRRCTL_DESCTYPE_MASK) >> HW_SRRCTL_DESCTYPE_SHIFT == HW_SRRCTL_DESCTYPE_LEGACY;
+    atomic_store_explicit(&q->head, head, memory_order_relaxed);
+    q->faulted = false;
+    q->enabled = true;
+    return true;
+}
+
+void nic_rxq_disable(struct nic_port *port, unsigned queue)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+
+    if (!q->enabled)
+        return;
+    q->enabled = false;
+    // Whoever waits for room here has to see that there will be none.
+    nic_worker_refilled(port);
+}
+
+void nic_rxq_reset(struct nic_port *port, unsigned queue)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+
+    nic_rxq_disable(port, queue);
+    atomic_store_explicit(&q->head, 0, memory_order_relaxed);
+    atomic_store_explicit(&q->tail, 0, memory_order_relaxed);
+    q->drop_pf = false;
+}
+
+void nic_rxq_set_tail(struct nic_port *port, unsigned queue, uint32_t tail)
+{
+    // Release: pairs with the acquire in room(). (A guest's own ordering of descriptors before tail
+    // is carried by the socket or page that the write came through.)
+    atomic_store_explicit(&port->rxq[queue].tail, tail, memory_order_release);
+    nic_worker_refilled(port);
+}
+
+void nic_rxq_set_drop(struct nic_port *port, unsigned queue, bool drop)
+{
+    port->rxq[queue].drop_pf = drop;
+    update(port, queue);
+    if (drop)
+        nic_worker_refilled(port);
+}
+
+// Descriptors that the card may fill.
+static uint32_t room(const struct nic_rxq *q)
+{
+    // Acquire: pairs with the release in nic_rxq_set_tail(), or the guest's store to a mapped page.
+    uint32_t tail = atomic_load_explicit(&q->tail, memory_order_acquire);
+    uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
+
+    if (tail >= q->desc_count)
+        return 0; // the driver's mistake: nothing to fill until it writes a tail within the ring
+    return tail >= head ? tail - head : tail + q->desc_count - head;
+}
+
+static void add_piece(struct pieces *p, const uint8_t *data, uint32_t len_bytes)
+{
+    if (!len_bytes)
+        return;
+    p->span[p->count++] = (struct nic_span){data, len_bytes};
+    p->len_bytes += len_bytes;
+}
+
+static void collect_pieces(struct pieces *p, const struct nic_derived *t,
+                           const struct nic_frame *frame, bool with_tag)
+{
+    p->count = p->at = 0;
+    p->offset = p->len_bytes = 0;
+    if (unlikely(with_tag || !t->crc_strip)) {
+        p->tag[0] = (uint8_t)(t->vlan_ethertype >> 8);
+        p->tag[1] = (uint8_t)t->vlan_ethertype;
+        p->tag[2] = (uint8_t)(frame->vlan_tci >> 8);
+        p->tag[3] = (uint8_t)frame->vlan_tci;
+        add_piece(p, frame->head, MACS_LEN);
+        if (with_tag)
+            add_piece(p, p->tag, VLAN_TAG_LEN);
+        add_piece(p, frame->head + MACS_LEN, frame->head_len - MACS_LEN);
+    } else {
+        add_piece(p, frame->head, frame->head_len);
+    }
+    for (unsigned i = 0; i < frame->span_count; i++)
+        add_piece(p, frame->spans[i].data, frame->spans[i].len_bytes);
+    if (unlikely(!t->crc_strip)) {
+        uint32_t crc = UINT32_MAX;
+
+        // Over what the receiver gets. A tag that is stripped is no longer in it: the hardware's
+        // documentation forbids that mix.
+        for (unsigned i = 0; i < p->count; i++)
+            crc = nic_offload_crc32(crc, p->span[i].data, p->span[i].len_bytes);
+        le32_put(p->fcs, ~crc);
+        add_piece(p, p->fcs, FCS_LEN);
+    }
+}
+
+// Copies the next `len` bytes of the frame to `addr`. False where the IOMMU refuses.
+static bool fill_buffer(struct dma_port *dma, iova_t addr, uint32_t len_bytes, struct pieces *p)
+{
+    uint32_t run;
+
+    while (len_bytes) {
+        uint8_t *dst = dma_at(dma, addr, len_bytes, DMA_WRITE, &run);
+
+        if (unlikely(!dst))
+            return false;
+        addr.v += run;
+        len_bytes -= run;
+        while (run) {
+            const struct nic_span *span = &p->span[p->at];
+            uint32_t take = span->len_bytes - p->offset;
+
+            if (take > run) {
+                memcpy(dst, span->data + p->offset, run);
+                p->offset += run;
+                break;
+            }
+            memcpy(dst, span->data + p->offset, take);
+            dst += take;
+            run -= take;
+            p->at++;
+            p->offset = 0;
+        }
+    }
+    return true;
+}
+
+// What goes into the descriptors of this frame, apart from lengths, DD and EOP.
+struct verdict {
+    uint32_t info, hash, status;
+    uint16_t vlan;
+};
+
+static void write_back(void *desc, const struct nic_rxq *q, const struct verdict *v,
+                       uint32_t status, uint32_t len_bytes)
+{
+    uint64_t *words = desc, high;
+
+    if (unlikely(q->legacy)) {
+        high = len_bytes | (uint64_t)(status & 0xff) << 32 | (uint64_t)(status >> 24) << 40 |
+               (uint64_t)v->vlan << 48;
+    } else {
+        high = status | (uint64_t)len_bytes << 32 | (uint64_t)v->vlan << 48;
+        __atomic_store_n(&words[0], htole64(v->info | (uint64_t)v->hash << 32), __ATOMIC_RELAXED);
+    }
+    // Status and length in one store: some drivers look at DD first, some at the length. Release:
+    // pairs with the driver's read barrier behind that look.
+    __atomic_store_n(&words[1], htole64(high), __ATOMIC_RELEASE);
+}
+
+static enum nic_rx_result drop(struct nic_port *port, unsigned queue, _Atomic uint64_t *counter)
+{
+    nic_count(counter, 1);
+    nic_count(&port->counters.queue[queue].rx_drops, 1);
+    return NIC_RX_DROPPED;
+}
+
+static void count_delivered(struct nic_port *port, unsigned pool, unsigned queue,
+                            const struct nic_frame *frame)
+{
+    struct nic_pool_counters *c = &port->counters.pool[pool];
+    uint32_t bytes = frame->len_bytes + (frame->has_vlan ? VLAN_TAG_LEN : 0);
+
+    nic_count(&c->rx_frames, 1);
+    nic_count(&c->rx_bytes, bytes);
+    if ((frame->head[0] & 1) && nic_frame_mac(frame->head) != NIC_MAC_BROADCAST)
+        nic_count(&c->rx_multicast_frames, 1);
+    nic_count(&port->counters.queue[queue].rx_frames, 1);
+    nic_count(&port->counters.queue[queue].rx_bytes, bytes);
+}
+
+// Fills `n` buffers and writes their descriptors back. All buffers first: a driver never sees the
+// first half of a packet whose second half then meets a fault.
+static enum nic_rx_result place(struct nic_port *port, unsigned pool, unsigned queue, uint32_t n,
+                                struct pieces *p, struct verdict *v)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+    struct dma_port *dma = nic_dma_of_queue(port, queue);
+    struct nic_pool_counters *c = &port->counters.pool[pool];
+    uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed), at = head, run;
+    uint32_t left = p->len_bytes;
+    void *desc[NIC_RX_DESC_MAX];
+    bool refused = false;
+
+    for (uint32_t i = 0; i < n; i++) {
+        iova_t desc_addr = {q->base.v + (uint64_t)at * HW_DESC_LEN_BYTES};
+        uint32_t take = left < q->buffer_bytes ? left : q->buffer_bytes;
+        const void *read = dma_at(dma, desc_addr, HW_DESC_LEN_BYTES, DMA_READ, &run);
+
+        desc[i] = dma_at(dma, desc_addr, HW_DESC_LEN_BYTES, DMA_WRITE, &run);
+        if (unlikely(!read || !desc[i])) {
+            q->faulted = true;
+            return drop(port, queue, &c->rx_fault_drops);
+        }
+        if (unlikely(!refused && !fill_buffer(dma, (iova_t){le64_get(read)}, take, p)))
+            refused = true;
+        left -= take;
+        at = at + 1 == q->desc_count ? 0 : at + 1;
+    }
+    // A buffer that may not be written: the packet is lost, its descriptors go back with an error,
+    // so that the ring does not stop at them.
+    if (unlikely(refused))
+        v->status |= HW_RXE_RXE;
+    left = p->len_bytes;
+    for (uint32_t i = 0; i < n; i++) {
+        bool last = i == n - 1;
+        uint32_t take = last ? left : q->buffer_bytes;
+
+        write_back(desc[i], q, v, last ? v->status | HW_RXS_DD | HW_RXS_EOP : HW_RXS_DD, take);
+        left -= take;
+    }
+    atomic_store_explicit(&q->head, at, memory_order_relaxed);
+    nic_work_note_rx(&port->work, queue);
+    return refused ? drop(port, queue, &c->rx_fault_drops) : NIC_RX_DONE;
+}
+
+enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
+                                   const struct nic_frame *frame)
+{
+    const struct nic_derived *t = &port->derived;
+    unsigned queue =
+        pool * t->queues_per_pool + nic_rss_queue(&t->rss, frame, t->rss_queue_mask[pool]);
+    struct nic_rxq *q = &port->rxq[queue];
+    struct nic_pool_counters *c = &port->counters.pool[pool];
+    bool strip = frame->has_vlan && q->strip_vlan;
+    enum nic_rx_result result;
+    struct pieces pieces;
+    struct verdict v;
+    uint32_t n = 1;
+
+    if (unlikely(!q->enabled || q->faulted || !t->rx_enabled || !q->buffer_bytes))
+        return drop(port, queue, &c->rx_no_descriptor_drops);
+    if (unlikely(frame->len_bytes > t->frame_len_max))
+        return drop(port, queue, &port->counters.rx_oversize);
+    collect_pieces(&pieces, t, frame, frame->has_vlan && !strip);
+    if (unlikely(pieces.len_bytes > q->buffer_bytes))
+        n = (pieces.len_bytes + q->buffer_bytes - 1) / q->buffer_bytes;
+    if (unlikely(room(q) < n)) {
+        if (!q->drop && frame->source_pool != NIC_SOURCE_UPLINK && n < q->desc_count)
+            return NIC_RX_WAIT;
+        if (!q->drop && frame->source_pool == NIC_SOURCE_UPLINK)
+            nic_count(&port->counters.rx_missed, 1);
+        return drop(port, queue, &c->rx_no_descriptor_drops);
+    }
+    v.info = frame->packet_type;
+    v.hash = 0;
+    if (t->hash_reported) {
+        v.info |= frame->rss_type;
+        v.hash = frame->rss_hash;
+    }
+    v.status = frame->rx_status;
+    v.vlan = 0;
+    if (strip) {
+        v.status |= HW_RXS_VP;
+        v.vlan = frame->vlan_tci;
+    }
+    if (frame->source_pool != NIC_SOURCE_UPLINK)
+        v.status |= HW_RXS_LB;
+    result = place(port, pool, queue, n, &pieces, &v);
+    if (result == NIC_RX_DONE)
+        count_delivered(port, pool, queue, frame);
+    return result;
+}

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// One thread that runs all queues and uplinks of a card.
+//
+// Sleeping without losing a wake-up. The worker says that it sleeps, then looks for work once more,
+// then sleeps; whoever has work for it says so first (a bit in tx_active, or `kicked`), then looks
+// whether the worker sleeps, and if so writes to the eventfd. All four are sequentially consistent,
+// so at least one side sees the other's word: either the worker finds the work, or the other finds
+// it sleeping.
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "nic/doorbell.h"
+#include "nic/forward.h"
+#include "nic/port.h"
+
+#define WAIT_RETRY_NS   (1 * NS_PER_MS)   // a queue that waits for room tries again, told or not
+#define CABLE_PAUSE     8u                // busy rounds between looks at an uplink that had nothing
+#define CABLE_MUTE_NS   (100 * NS_PER_MS) // an uplink that wakes us for nothing is not waited for
+#define CABLE_FALSE_MAX 16u               // false wake-ups in a row until then
+#define TIMER_SLACK_NS  1000ul
+
+// How long the worker sleeps between looks at mapped doorbells, by how many rounds in a row found
+// nothing. A round that finds work starts over.
+static const struct {
+    const char *name;
+    unsigned rounds;
+    uint64_t sleep_ns;
+} backoff[] = {
+    {"spin", 100, 0},
+    {"10us", 100, 10 * NS_PER_US},
+    {"50us", 100, 50 * NS_PER_US},
+    {"200us", 100, 200 * NS_PER_US},
+    {"1ms", 200, 1 * NS_PER_MS},
+    {"10ms", 0, 10 * NS_PER_MS},
+};
+
+struct worker_port {
+    struct nic_port *port;
+    bool cable_readable;    // the last sleep ended because of it
+    unsigned cable_false;   // such sleeps in a row after which nothing was received
+    uint64_t cable_mute_ns; // not waited for until then
+};
+
+struct nic_worker {
+    struct nic_card *card;
+    struct gate *gate;
+    struct gate_worker inside;
+    struct worker_port port[NIC_PORTS_MAX];
+    unsigned port_count;
+    int wake_fd;
+    _Atomic bool sleeping, kicked, stop;
+    pthread_t thread;
+    bool started;
+    unsigned quiet_rounds;
+    uint64_t deadline_ns; // earliest of what moderation and waiting queues are due
+    _Atomic uint64_t batches, idle_batches, wakeups, sleeps, frames;
+};
+
+static void wake(struct nic_worker *worker)
+{
+    uint64_t one = 1;
+
+    if (atomic_load(&worker->sleeping) && atomic_exchange(&worker->sleeping, false) &&
+        write(worker->wake_fd, &one, sizeof one) < 0)
+        assert(errno == EAGAIN); // the counter is full: it will wake as well
+}
+
+void nic_worker_kick(struct nic_card *card)
+{
+    struct nic_port *port = nic_card_port(card, 0);
+    struct nic_worker *worker = atomic_load(&port->work.worker);
+
+    if (!worker)
+        return;
+    atomic_store(&worker->kicked, true);
+    wake(worker);
+}
+
+void nic_worker_activate(struct nic_port *port, unsigned queue)
+{
+    struct nic_worker *worker;
+
+    atomic_fetch_or(&port->work.tx_active[queue / 64], BIT64(queue % 64));
+    worker = atomic_load(&port->work.worker);
+    if (worker)
+        wake(worker);
+}
+
+void nic_worker_refilled(struct nic_port *port)
+{
+    // Should this miss a queue that is just beginning to wait, that one retries by itself.
+    if (!atomic_load_explicit(&port->work.waiting, memory_order_relaxed))
+        return;
+    atomic_store(&port->work.refilled, true);
+    nic_worker_kick(port->card);
+}
+
+static void raise_noted(struct nic_port *port, bool is_tx, uint64_t noted[NIC_QUEUE_WORDS],
+                        uint64_t now_ns)
+{
+    for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
+        for (uint64_t left = noted[w]; left; left &= left - 1)
+            nic_intr_queue(port, is_tx, w * 64 + (unsigned)__builtin_ctzll(left), now_ns);
+        noted[w] = 0;
+    }
+}
+
+void nic_worker_notify(struct nic_port *port, uint64_t now_ns)
+{
+    raise_noted(port, false, port->work.rx_note, now_ns);
+    raise_noted(port, true, port->work.tx_note, now_ns);
+}
+
+// Tables changed: what may send, and where to, may have too.
+static void derive(struct nic_port *port)
+{
+    port->derived_stale = false;
+    nic_derive(port);
+    for (unsigned queue = 0; queue < NIC_QUEUES_MAX; queue++) {
+        if (port->txq[queue].enabled)
+            atomic_fetch_or(&port->work.tx_active[queue / 64], BIT64(queue % 64));
+    }
+}
+
+static bool poll_doorbells(struct nic_port *port, uint64_t now_ns)
+{
+    bool changed = false;
+
+    for (unsigned vf = 0; vf < port->vf_count; vf++) {
+        if (port->doorbells[vf])
+            changed |= nic_doorbell_poll(port, vf, now_ns);
+    }
+    return changed;
+}
+
+static bool has_doorbells(const struct nic_port *port)
+{
+    for (unsigned vf = 0; vf < port->vf_count; vf++) {
+        if (port->doorbells[vf])
+            return true;
+    }
+    return false;
+}
+
+// Queues that waited for room get another try, when they were told or it is time.
+static void release_waiting(struct nic_port *port, uint64_t now_ns)
+{
+    struct nic_port_work *work = &port->work;
+
+    if (!atomic_load_explicit(&work->waiting, memory_order_relaxed) ||
+        (!atomic_exchange(&work->refilled, false) && now_ns < work->tx_wait_retry_ns))
+        return;
+    atomic_store_explicit(&work->waiting, false, memory_order_relaxed);
+    for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
+        atomic_fetch_or(&work->tx_active[w], work->tx_waiting[w]);
+        work->tx_waiting[w] = 0;
+    }
+}
+
+static unsigned poll_queue(struct nic_port *port, unsigned queue, uint64_t now_ns)
+{
+    struct nic_port_work *work = &port->work;
+    uint64_t bit = BIT64(queue % 64);
+    unsigned frames;
+
+    switch (nic_txq_poll(port, queue, &frames)) {
+    case NIC_TX_MORE:
+        atomic_fetch_or(&work->tx_active[queue / 64], bit);
+        break;
+    case NIC_TX_WAIT:
+        work->tx_waiting[queue / 64] |= bit;
+        work->tx_wait_retry_ns = now_ns + WAIT_RETRY_NS;
+        atomic_store_explicit(&work->waiting, true, memory_order_relaxed);
+        break;
+    case NIC_TX_IDLE:
+        break;
+    }
+    nic_worker_notify(port, now_ns);
+    return frames;
+}
+
+static unsigned poll_cable(struct nic_worker *worker, struct worker_port *wp, uint64_t now_ns)
+{
+    struct nic_port *port = wp->port;
+    unsigned frames;
+
+    if (port->work.cable_pause && !wp->cable_readable) {
+        port->work.cable_pause--;
+        return 0;
+    }
+    frames = nic_forward_from_cable(port);
+    nic_worker_notify(port, now_ns);
+    if (frames) {
+        wp->cable_false = 0;
+    } else {
+        port->work.cable_pause = CABLE_PAUSE;
+        // An uplink whose far end is gone may poll readable for ever.
+        if (wp->cable_readable && ++wp->cable_false >= CABLE_FALSE_MAX)
+            wp->cable_mute_ns = now_ns + CABLE_MUTE_NS;
+    }
+    wp->cable_readable = false;
+    (void)worker;
+    return frames;
+}
+
+static unsigned poll_port(struct nic_worker *worker, struct worker_port *wp, uint64_t now_ns)
+{
+    struct nic_port *port = wp->port;
+    unsigned frames = 0;
+
+    if (port->derived_stale)
+        derive(port);
+    if (poll_doorbells(port, now_ns))
+        worker->quiet_rounds = 0;
+    release_waiting(port, now_ns);
+    for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
+        uint64_t active = atomic_load_explicit(&port->work.tx_active[w], memory_order_relaxed);
+
+        if (active)
+            active = atomic_exchange(&port->work.tx_active[w], 0);
+        for (; active; active &= active - 1) {
+            frames += poll_queue(port, w * 64 + (unsigned)__builtin_ctzll(active), now_ns);
+            // Between queues nothing of a guest's memory is held: the control thread need not wait
+            // for all of them.
+            gate_poll(&worker->inside);
+            if (unlikely(port->derived_stale))
+                derive(port);
+        }
+    }
+    return frames + poll_cable(worker, wp, now_ns);
+}
+
+static bool has_work(struct nic_worker *worker)
+{
+    if (atomic_load(&worker->kicked) || atomic_load(&worker->stop))
+        return true;
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
+            if (atomic_load(&worker->port[i].port->work.tx_active[w]))
+                return true;
+        }
+    }
+    return false;
+}
+
+// One round over all ports, inside the gate. Sets worker->deadline_ns.
+static unsigned run_round(struct nic_worker *worker)
+{
+    uint64_t now_ns = clock_now_ns();
+    unsigned frames = 0;
+
+    atomic_store(&worker->kicked, false);
+    for (unsigned i = 0; i < worker->port_count; i++)
+        frames += poll_port(worker, &worker->port[i], now_ns);
+    worker->deadline_ns = UINT64_MAX;
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        struct nic_port *port = worker->port[i].port;
+        uint64_t due_ns = nic_intr_poll(port, now_ns);
+
+        if (due_ns < worker->deadline_ns)
+            worker->deadline_ns = due_ns;
+        if (atomic_load_explicit(&port->work.waiting, memory_order_relaxed) &&
+            port->work.tx_wait_retry_ns < worker->deadline_ns)
+            worker->deadline_ns = port->work.tx_wait_retry_ns;
+    }
+    nic_count(&worker->batches, 1);
+    nic_count(&worker->frames, frames);
+    if (frames) {
+        worker->quiet_rounds = 0;
+    } else {
+        nic_count(&worker->idle_batches, 1);
+        if (worker->quiet_rounds < UINT32_MAX)
+            worker->quiet_rounds++;
+    }
+    return frames;
+}
+
+// How long mapped doorbells may go unwatched after so many quiet rounds.
+static uint64_t backoff_ns(unsigned quiet_rounds)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(backoff) - 1; i++) {
+        if (quiet_rounds < backoff[i].rounds)
+            return backoff[i].sleep_ns;
+        quiet_rounds -= backoff[i].rounds;
+    }
+    return backoff[ARRAY_LEN(backoff) - 1].sleep_ns;
+}
+
+// Until when the worker may sleep: UINT64_MAX: until somebody wakes it.
+static uint64_t sleep_deadline(struct nic_worker *worker, uint64_t now_ns)
+{
+    uint64_t deadline_ns = worker->deadline_ns;
+
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        const struct worker_port *wp = &worker->port[i];
+
+        if (has_doorbells(wp->port) && now_ns + backoff_ns(worker->quiet_rounds) < deadline_ns)
+            deadline_ns = now_ns + backoff_ns(worker->quiet_rounds);
+        if (wp->cable_mute_ns > now_ns && wp->cable_mute_ns < deadline_ns)
+            deadline_ns = wp->cable_mute_ns;
+    }
+    return deadline_ns;
+}
+
+// Sleeps until `deadline_ns`, a kick, or a frame on an uplink. Outside the gate.
+static void sleep_until(struct nic_worker *worker, uint64_t deadline_ns, uint64_t now_ns)
+{
+    struct pollfd fds[1 + NIC_PORTS_MAX] = {{.fd = worker->wake_fd, .events = POLLIN}};
+    struct timespec timeout = {(time_t)((deadline_ns - now_ns) / NS_PER_S),
+                               (long)((deadline_ns - now_ns) % NS_PER_S)};
+    uint64_t drained;
+
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        const struct worker_port *wp = &worker->port[i];
+
+        fds[1 + i].fd = wp->cable_mute_ns > now_ns ? -1 : uplink_wait_fd(wp->port->uplink);
+        fds[1 + i].events = POLLIN;
+    }
+    atomic_store(&worker->sleeping, true);
+    if (!has_work(worker)) {
+        nic_count(&worker->sleeps, 1);
+        if (ppoll(fds, 1 + worker->port_count, deadline_ns == UINT64_MAX ? NULL : &timeout, NULL) >
+            0) {
+            nic_count(&worker->wakeups, 1);
+            for (unsigned i = 0; i < worker->port_count; i++)
+                worker->port[i].cable_readable = fds[1 + i].revents;
+        }
+    }
+    atomic_store(&worker->sleeping, false);
+    if (read(worker->wake_fd, &drained, sizeof drained) < 0)
+        assert(errno == EAGAIN || errno == EINTR);
+}
+
+static void *run(void *arg)
+{
+    struct nic_worker *worker = arg;
+
+    prctl(PR_SET_NAME, "vireo-worker");
+    prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+    gate_enter(&worker->inside);
+    while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
+        uint64_t now_ns, deadline_ns;
+
+        run_round(worker);
+        gate_poll(&worker->inside);
+        if (!worker->quiet_rounds || has_work(worker))
+            continue;
+        now_ns = clock_now_ns();
+        deadline_ns = sleep_deadline(worker, now_ns);
+        if (deadline_ns <= now_ns)
+            continue;
+        gate_leave(&worker->inside);
+        sleep_until(worker, deadline_ns, now_ns);
+        gate_enter(&worker->inside);
+    }
+    gate_leave(&worker->inside);
+    return NULL;
+}
+
+int nic_worker_create(struct nic_card *card, struct nic_worker **out)
+{
+    struct nic_worker *worker = calloc(1, sizeof *worker);
+    int ret;
+
+    if (!worker)
+        return -ENOMEM;
+    worker->card = card;
+    for (unsigned i = 0; i < NIC_PORTS_MAX && nic_card_port(card, i); i++)
+        worker->port[worker->port_count++].port = nic_card_port(card, i);
+    worker->gate = worker->port[0].port->gate;
+    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (worker->wake_fd < 0) {
+        ret = -errno;
+        free(worker);
+        return ret;
+    }
+    ret = gate_worker_add(worker->gate, &worker->inside);
+    if (ret) {
+        close(worker->wake_fd);
+        free(worker);
+        return ret;
+    }
+    for (unsigned i = 0; i < worker->port_count; i++)
+        atomic_store(&worker->port[i].port->work.worker, worker);
+    *out = worker;
+    return 0;
+}
+
+int nic_worker_start(struct nic_worker *worker)
+{
+    sigset_t all, old;
+    int ret;
+
+    // Signals are the control thread's.
+    sigfillset(&all);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGSEGV);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    ret = pthread_create(&worker->thread, NULL, run, worker);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    worker->started = !ret;
+    return -ret;
+}
+
+void nic_worker_destroy(struct nic_worker *worker)
+{
+    if (!worker)
+        return;
+    if (worker->started) {
+        atomic_store(&worker->stop, true);
+        wake(worker);
+        pthread_join(worker->thread, NULL);
+    }
+    for (unsigned i = 0; i < worker->port_count; i++)
+        atomic_store(&worker->port[i].port->work.worker, NULL);
+    gate_worker_remove(worker->gate, &worker->inside);
+    close(worker->wake_fd);
+    free(worker);
+}
+
+unsigned nic_worker_poll(struct nic_worker *worker)
+{
+    unsigned frames;
+
+    gate_enter(&worker->inside);
+    frames = run_round(worker);
+    gate_leave(&worker->inside);
+    return frames;
+}
+
+void nic_worker_counts_get(const struct nic_worker *worker, struct nic_worker_counts *out)
+{
+    out->batches = atomic_load_explicit(&worker->batches, memory_order_relaxed);
+    out->idle_batches = atomic_load_explicit(&worker->idle_batches, memory_order_relaxed);
+    out->wakeups = atomic_load_explicit(&worker->wakeups, memory_order_relaxed);
+    out->sleeps = atomic_load_explicit(&worker->sleeps, memory_order_relaxed);
+    out->frames = atomic_load_explicit(&worker->frames, memory_order_relaxed);
+}
