@@ -11,7 +11,9 @@
 
 #include "driver/bus.h"
 
-#define VF_QUEUES_MAX 2u
+#define VF_QUEUES_MAX        2u
+#define VF_FRAME_BUFFERS_MAX 40u // buffers a frame to send (82599 §7.2.1.1)
+#define VF_MULTICAST_MAX     30u // what one mailbox message holds
 
 struct vf_config {
     unsigned queue_count;  // 1…VF_QUEUES_MAX pairs (the PF may allow fewer)
@@ -34,7 +36,7 @@ struct vf_buffer {
     uint8_t l2_len, l3_len, l4_len; // tx with checksum or TSO: header lengths in bytes
     uint8_t reserved;
     uint32_t rss_hash;      // rx
-    struct vf_buffer *next; // more of the same frame
+    struct vf_buffer *next; // more of the same frame; flags and vlan count in the first
     uint32_t index;         // the pool's own
 };
 
@@ -51,14 +53,20 @@ enum {
     VF_TX_IPV6 = 1 << 9, // else IPv4, where a checksum or TSO is asked
 };
 
+// Frames and bytes since open; bytes without FCS and without tags that the card strips or inserts.
 struct vf_stats {
-    uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes, rx_errors, rx_no_buffer;
+    uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
+    uint64_t rx_errors;    // frames that the card marked as bad
+    uint64_t rx_no_buffer; // frames dropped because the pool was empty
+    uint64_t tx_malformed; // frames whose lengths or offloads make no sense: freed, not sent
 };
 
 struct vf_driver;
 
 // Reset, mailbox negotiation (1.4 down to 1.0), MAC from the PF, rings, filters. The bus stays the
-// caller's. 0; on error -errno and a sentence in `error`.
+// caller's, and open until vf_driver_close(). 0; on error -errno and a sentence in `error`:
+// -ETIMEDOUT (the PF does not answer: is it up?), -EPERM (it refuses the frame size), -EINVAL
+// (config), -ENODEV (not an 82599 VF), -ENOMEM, what the bus gave.
 int vf_driver_open(struct driver_bus *bus, const struct vf_config *config, struct vf_driver **out,
                    char *error, size_t error_len);
 void vf_driver_close(struct vf_driver *vf);
@@ -67,9 +75,10 @@ struct vf_buffer *vf_buffer_alloc(struct vf_driver *vf);        // NULL when the
 void vf_buffer_free(struct vf_driver *vf, struct vf_buffer *b); // with all its `next`
 
 // Up to `count` frames into out[]; returns how many. They are the caller's until freed or sent.
+// `queue` < vf_driver_queue_count(), here and below.
 unsigned vf_receive(struct vf_driver *vf, unsigned queue, struct vf_buffer **out, unsigned count);
 // Sends frames in order; returns how many were taken (those are the driver's and are freed once
-// sent). The rest are still the caller's.
+// sent; malformed ones are freed at once and counted). The rest are still the caller's.
 unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames, unsigned count);
 
 void vf_driver_mac(const struct vf_driver *vf, uint8_t mac[6]);
@@ -80,11 +89,12 @@ int vf_driver_api(const struct vf_driver *vf); // negotiated mailbox API, wire v
 // then poll once more. -1 where config.interrupts was false.
 int vf_irq_fd(const struct vf_driver *vf, unsigned queue);
 void vf_irq_arm(struct vf_driver *vf, unsigned queue);
-// Mailbox: link changes, PF resets. Call about once a second or when idle. -EIO: the PF has reset
-// the VF; close and open again.
+// Mailbox: link changes, PF resets. Call about once a second or when idle. 0; -EIO: the PF wants
+// the VF to start over: close and open again. -ENODEV: the bus is gone.
 int vf_driver_service(struct vf_driver *vf);
 int vf_driver_set_mac(struct vf_driver *vf, const uint8_t mac[6]);    // -EPERM: PF refused
 int vf_driver_add_vlan(struct vf_driver *vf, uint16_t vlan, bool on); // -EPERM: PF refused
+// Replaces the list. -ENOSPC: more than VF_MULTICAST_MAX.
 int vf_driver_set_multicast(struct vf_driver *vf, const uint8_t (*macs)[6], unsigned count);
 void vf_driver_stats(const struct vf_driver *vf, struct vf_stats *out);
 

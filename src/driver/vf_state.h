@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The VF driver, as its files share it. Private to src/driver.
+#ifndef VIREO_DRIVER_VF_STATE_H
+#define VIREO_DRIVER_VF_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "driver/bus.h"
+#include "driver/vf.h"
+#include "driver/vf_mailbox.h"
+#include "hw82599/desc.h"
+
+// One descriptor, in whichever of its forms.
+union vf_rx_desc {
+    struct hw_rx_read_desc read;
+    struct hw_rx_writeback_desc done;
+};
+
+union vf_tx_desc {
+    struct hw_tx_data_desc data;
+    struct hw_tx_context_desc context;
+};
+
+// The card owns descriptors [head, tail); `next` is the one that it finishes next. Slot i holds the
+// buffer that descriptor i points at.
+struct vf_rx_queue {
+    volatile union vf_rx_desc *ring;
+    struct driver_dma memory;
+    struct vf_buffer **slots;
+    unsigned next;
+    // A frame of which not all buffers have come yet.
+    struct vf_buffer *first, *last;
+    bool discarding; // drop what comes until the frame ends
+};
+
+// [clean, use) is what the card has and has not reported yet.
+struct vf_tx_queue {
+    volatile union vf_tx_desc *ring;
+    struct driver_dma memory;
+    struct vf_buffer **slots; // at a frame's last descriptor: the frame
+    unsigned *ends;           // at a frame's first descriptor: index of its last
+    unsigned clean, use;
+    // Contexts 0 (checksums) and 1 (TSO) as the card has them.
+    struct {
+        bool loaded;
+        struct hw_tx_context_desc words;
+    } contexts[2];
+};
+
+struct vf_driver {
+    struct driver_bus *bus;
+    struct vf_config config; // queue_count: what the PF allows of it
+    struct vf_mailbox mailbox;
+    uint8_t mac[6];
+    unsigned multicast_type;
+    int api;
+    bool admin_link; // the PF lets our link be up
+    struct driver_dma pool_memory;
+    struct vf_buffer *buffers;
+    struct vf_buffer *free_buffers; // a stack, by `next`
+    struct vf_rx_queue rx[VF_QUEUES_MAX];
+    struct vf_tx_queue tx[VF_QUEUES_MAX];
+    int irq_fds[VF_QUEUES_MAX];
+    struct vf_stats stats;
+};
+
+// vf_buffer.c. 0, -ENOMEM, what the bus gave.
+int vf_pool_create(struct vf_driver *vf);
+void vf_pool_destroy(struct vf_driver *vf);
+
+// vf_receive.c, vf_transmit.c: rings of one queue. start: the queue's registers, once the memory is
+// there. 0, -ENOMEM, -ETIMEDOUT, what the bus gave. destroy: safe on what was never created; the
+// card must not use the ring any more.
+int vf_rx_create(struct vf_driver *vf, unsigned queue);
+int vf_rx_start(struct vf_driver *vf, unsigned queue);
+void vf_rx_destroy(struct vf_driver *vf, unsigned queue);
+int vf_tx_create(struct vf_driver *vf, unsigned queue);
+int vf_tx_start(struct vf_driver *vf, unsigned queue);
+void vf_tx_destroy(struct vf_driver *vf, unsigned queue);
+// Frees the frames that the card has sent.
+void vf_tx_clean(struct vf_driver *vf, unsigned queue);
+
+// vf.c. Waits until the queue's control register has ENABLE set. 0, -ETIMEDOUT, -ENODEV.
+int vf_wait_enabled(struct vf_driver *vf, uint32_t offset, uint32_t enable);
+
+#endif

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Transmit: 82599 §7.2.3 (descriptors), §7.2.4-5 (TSO, checksums), §4.6.8 (setup).
+#include <endian.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver/vf_state.h"
+#include "hw82599/regs.h"
+
+#define ETHERNET_HEADER_BYTES 14u
+#define TX_OFFLOADS           (VF_TX_IP_CSUM | VF_TX_TCP_CSUM | VF_TX_UDP_CSUM | VF_TX_TSO)
+
+enum { CONTEXT_PLAIN, CONTEXT_TSO };
+
+int vf_tx_create(struct vf_driver *vf, unsigned queue)
+{
+    struct vf_tx_queue *q = &vf->tx[queue];
+    unsigned len = vf->config.ring_len;
+    int ret = vf->bus->ops->dma_alloc(vf->bus, (uint64_t)len * HW_DESC_LEN_BYTES, &q->memory);
+
+    if (ret)
+        return ret;
+    q->ring = q->memory.host;
+    q->slots = calloc(len, sizeof q->slots[0]);
+    q->ends = calloc(len, sizeof q->ends[0]);
+    return q->slots && q->ends ? 0 : -ENOMEM;
+}
+
+int vf_tx_start(struct vf_driver *vf, unsigned queue)
+{
+    struct vf_tx_queue *q = &vf->tx[queue];
+    struct driver_bus *bus = vf->bus;
+
+    driver_reg_write(bus, HW_VFTDBAL(queue), (uint32_t)q->memory.iova);
+    driver_reg_write(bus, HW_VFTDBAH(queue), (uint32_t)(q->memory.iova >> 32));
+    driver_reg_write(bus, HW_VFTDLEN(queue), vf->config.ring_len * HW_DESC_LEN_BYTES);
+    driver_reg_write(bus, HW_VFTDWBAL(queue), 0); // DD in the descriptor, no head write-back
+    driver_reg_write(bus, HW_VFTDWBAH(queue), 0);
+    driver_reg_write(bus, HW_VFTDH(queue), 0);
+    driver_reg_write(bus, HW_VFTDT(queue), 0);
+    driver_reg_write(bus, HW_VFTXDCTL(queue),
+                     32u << HW_TXDCTL_PTHRESH_SHIFT | 1u << HW_TXDCTL_HTHRESH_SHIFT |
+                         HW_TXDCTL_ENABLE);
+    return vf_wait_enabled(vf, HW_VFTXDCTL(queue), HW_TXDCTL_ENABLE);
+}
+
+void vf_tx_destroy(struct vf_driver *vf, unsigned queue)
+{
+    struct vf_tx_queue *q = &vf->tx[queue];
+
+    free(q->slots); // the buffers go with the pool
+    free(q->ends);
+    q->slots = NULL;
+    q->ends = NULL;
+    if (q->memory.host)
+        vf->bus->ops->dma_free(vf->bus, &q->memory);
+}
+
+static unsigned following(const struct vf_driver *vf, unsigned i)
+{
+    return i + 1 == vf->config.ring_len ? 0 : i + 1;
+}
+
+void vf_tx_clean(struct vf_driver *vf, unsigned queue)
+{
+    struct vf_tx_queue *q = &vf->tx[queue];
+
+    while (q->clean != q->use) {
+        unsigned end = q->ends[q->clean];
+
+        if (!(le32toh(q->ring[end].data.olinfo_status) & HW_TXO_DD))
+            break;
+        vf_buffer_free(vf, q->slots[end]);
+        q->slots[end] = NULL;
+        q->clean = following(vf, end);
+    }
+}
+
+static unsigned free_descs(const struct vf_driver *vf, const struct vf_tx_queue *q)
+{
+    unsigned used =
+        q->use >= q->clean ? q->use - q->clean : q->use + vf->config.ring_len - q->clean;
+
+    return vf->config.ring_len - 1 - used; // one stays empty: tail == head means nothing to do
+}
+
+struct frame_size {
+    unsigned buffers;
+    uint32_t bytes;
+    uint32_t headers; // TSO: what is repeated in each segment
+};
+
+// Adds up a frame. False where it makes no sense.
+static bool measure(const struct vf_driver *vf, const struct vf_buffer *frame,
+                    struct frame_size *size)
+{
+    *size = (struct frame_size){.headers = frame->l2_len + frame->l3_len + frame->l4_len};
+    for (const struct vf_buffer *b = frame; b; b = b->next) {
+        if (!b->len_bytes || b->len_bytes > vf->config.buffer_bytes ||
+            ++size->buffers > VF_FRAME_BUFFERS_MAX)
+            return false;
+        size->bytes += b->len_bytes;
+    }
+    if (size->bytes < ETHERNET_HEADER_BYTES)
+        return false;
+    if ((frame->flags & TX_OFFLOADS) &&
+        (frame->l2_len < ETHERNET_HEADER_BYTES || frame->l2_len > 127 || !frame->l3_len ||
+         size->headers > size->bytes))
+        return false;
+    if (!(frame->flags & VF_TX_TSO))
+        return size->bytes <= vf->config.frame_bytes_max;
+    return frame->mss && frame->l4_len && size->bytes > size->headers &&
+           size->headers + frame->mss <= vf->config.frame_bytes_max &&
+           size->bytes - size->headers <= HW_TXO_PAYLEN_MAX;
+}
+
+// Every frame needs a context: with switching on, the card takes MACLEN and the tag from it
+// (82599 §7.2.3.2.3). The card keeps two, so mostly there is nothing to load.
+static struct hw_tx_context_desc make_context(const struct vf_buffer *frame, unsigned index)
+{
+    uint32_t maclen = frame->flags & TX_OFFLOADS ? frame->l2_len : ETHERNET_HEADER_BYTES;
+    uint32_t lens = maclen << HW_TXC_MACLEN_SHIFT;
+    uint32_t type = HW_TXD_TYPE_CONTEXT | HW_TXD_DEXT;
+    uint32_t mss = index << HW_TXC_IDX_SHIFT;
+
+    if (frame->flags & VF_TX_VLAN)
+        lens |= (uint32_t)frame->vlan << HW_TXC_VLAN_SHIFT;
+    if (frame->flags & TX_OFFLOADS) {
+        lens |= frame->l3_len;
+        if (!(frame->flags & VF_TX_IPV6))
+            type |= HW_TXC_TUCMD_IPV4;
+        if (frame->flags & (VF_TX_TCP_CSUM | VF_TX_TSO))
+            type |= HW_TXC_TUCMD_L4T_TCP;
+    }
+    if (frame->flags & VF_TX_TSO)
+        mss |= (uint32_t)frame->mss << HW_TXC_MSS_SHIFT | (uint32_t)frame->l4_len
+                                                              << HW_TXC_L4LEN_SHIFT;
+    return (struct hw_tx_context_desc){
+        .vlan_macip_lens = htole32(lens),
+        .type_tucmd = htole32(type),
+        .mss_l4len_idx = htole32(mss),
+    };
+}
+
+static uint32_t make_olinfo(const struct vf_buffer *frame, const struct frame_size *size,
+                            unsigned index)
+{
+    uint32_t payload = frame->flags & VF_TX_TSO ? size->bytes - size->headers : size->bytes;
+    uint32_t olinfo = HW_TXO_CC | index << HW_TXO_IDX_SHIFT | payload << HW_TXO_PAYLEN_SHIFT;
+    bool ipv4 = !(frame->flags & VF_TX_IPV6);
+
+    if (frame->flags & (VF_TX_TCP_CSUM | VF_TX_UDP_CSUM | VF_TX_TSO))
+        olinfo |= HW_TXO_TXSM;
+    if (ipv4 && (frame->flags & (VF_TX_IP_CSUM | VF_TX_TSO)))
+        olinfo |= HW_TXO_IXSM;
+    return olinfo;
+}
+
+// Writes the descriptors of one frame. False where the ring has no room for it now.
+static bool put_frame(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buffer *frame,
+                      const struct frame_size *size)
+{
+    unsigned index = frame->flags & VF_TX_TSO ? CONTEXT_TSO : CONTEXT_PLAIN;
+    struct hw_tx_context_desc context = make_context(frame, index);
+    bool load = !q->contexts[index].loaded ||
+                memcmp(&q->contexts[index].words, &context, sizeof context) != 0;
+    uint32_t cmd = HW_TXD_TYPE_DATA | HW_TXD_DEXT | HW_TXD_IFCS;
+    uint32_t olinfo = make_olinfo(frame, size, index);
+    unsigned first = q->use, i = q->use;
+
+    if (free_descs(vf, q) < size->buffers + load)
+        return false;
+    if (frame->flags & VF_TX_VLAN)
+        cmd |= HW_TXD_VLE;
+    if (frame->flags & VF_TX_TSO)
+        cmd |= HW_TXD_TSE;
+    if (load) {
+        q->ring[i].context.vlan_macip_lens = context.vlan_macip_lens;
+        q->ring[i].context.seed = 0;
+        q->ring[i].context.type_tucmd = context.type_tucmd;
+        q->ring[i].context.mss_l4len_idx = context.mss_l4len_idx;
+        q->contexts[index].words = context;
+        q->contexts[index].loaded = true;
+        i = following(vf, i);
+    }
+    for (struct vf_buffer *b = frame; b; b = b->next) {
+        uint32_t last = b->next ? 0 : HW_TXD_EOP | HW_TXD_RS;
+
+        q->ring[i].data.buffer_addr = htole64(b->iova);
+        q->ring[i].data.cmd_type_len = htole32(cmd | last | b->len_bytes);
+        q->ring[i].data.olinfo_status = htole32(olinfo);
+        olinfo = 0; // of a frame, the first descriptor's counts
+        if (last) {
+            q->slots[i] = frame;
+            q->ends[first] = i;
+        }
+        i = following(vf, i);
+    }
+    q->use = i;
+    vf->stats.tx_frames++;
+    vf->stats.tx_bytes += size->bytes;
+    return true;
+}
+
+unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames, unsigned count)
+{
+    struct vf_tx_queue *q = &vf->tx[queue];
+    unsigned before, taken = 0;
+
+    vf_tx_clean(vf, queue);
+    before = q->use;
+    while (taken < count) {
+        struct frame_size size;
+
+        if (!measure(vf, frames[taken], &size)) {
+            vf->stats.tx_malformed++;
+            vf_buffer_free(vf, frames[taken++]);
+            continue;
+        }
+        if (!put_frame(vf, q, frames[taken], &size))
+            break;
+        taken++;
+    }
+    // One doorbell a batch; driver_reg_write() orders it after the descriptors.
+    if (q->use != before) {
+        atomic_thread_fence(memory_order_release); // pairs with the card's read of the tail
+        driver_reg_write(vf->bus, HW_VFTDT(queue), q->use);
+    }
+    return taken;
+}
