@@ -59,7 +59,8 @@ void pci_function_destroy(struct pci_function *fn)
 {
     if (!fn)
         return;
-    if (fn->seg && !fn->pf)
+    assert(!fn->pf || !fn->seg); // a VF goes after its PF, or after the segment
+    if (fn->seg)
         detach(fn);
     if (fn->sriov)
         free(fn->sriov->vfs);
