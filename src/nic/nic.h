@@ -13,10 +13,10 @@
 #include "pci/access.h"
 #include "uplink/uplink.h"
 
-#define NIC_PORTS_MAX    2u
-#define NIC_VFS_MAX      64u  // TotalVFs in the capability
-#define NIC_QUEUES_MAX   128u // queue pairs a port
-#define NIC_MAC_LEN      6u
+#define NIC_PORTS_MAX  2u
+#define NIC_VFS_MAX    64u  // TotalVFs in the capability
+#define NIC_QUEUES_MAX 128u // queue pairs a port
+#define NIC_MAC_LEN    6u
 
 enum nic_doorbells {
     NIC_DOORBELLS_TRAPPED, // each tail write is a register cycle: exact semantics, no CPU when idle
@@ -32,8 +32,8 @@ struct nic_port_config {
 struct nic_card_config {
     unsigned port_count; // 1…NIC_PORTS_MAX
     struct nic_port_config port[NIC_PORTS_MAX];
-    uint8_t bus;      // the PFs become bus:00.0 and bus:00.1
-    uint64_t serial;  // Device Serial Number
+    uint8_t bus;     // the PFs become bus:00.0 and bus:00.1
+    uint64_t serial; // Device Serial Number
 };
 
 struct nic_card;
@@ -43,6 +43,9 @@ struct nic_worker;
 int nic_card_create(const struct nic_card_config *config, struct pci_segment *seg,
                     struct gate *gate, struct nic_card **out);
 void nic_card_destroy(struct nic_card *card); // no worker may be left
+// Looks whether an uplink's link came up or went down, and tells the PF (LINKS, and the link change
+// cause). Whoever runs the card calls it about once a second; a read of LINKS or VFLINKS looks too.
+void nic_card_poll_links(struct nic_card *card);
 
 // A worker runs all queues and uplinks of the card to completion in bounded batches.
 // nic_worker_start() gives it a thread of its own; without that, call nic_worker_poll() (embedded
@@ -66,9 +69,9 @@ struct nic_function_counts {
     uint64_t rx_no_descriptor_drops; // ring was full
     uint64_t rx_fault_drops;         // the IOMMU refused the buffer or descriptor
     uint64_t tx_fault_drops;
-    uint64_t tx_spoof_drops;         // source MAC or VLAN that the function may not use
-    uint64_t tx_malformed_drops;     // descriptors that make no sense
-    uint64_t interrupts;             // MSI-X messages raised
+    uint64_t tx_spoof_drops;     // source MAC or VLAN that the function may not use
+    uint64_t tx_malformed_drops; // descriptors that make no sense
+    uint64_t interrupts;         // MSI-X messages raised
     uint64_t mailbox_to_pf, mailbox_from_pf;
 };
 int nic_function_counts_get(const struct nic_card *card, unsigned port, int vf,

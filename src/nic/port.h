@@ -30,6 +30,7 @@
 #include "nic/stats.h"
 #include "nic/switch.h"
 #include "nic/txq.h"
+#include "nic/worker.h"
 #include "pci/function.h"
 
 #define NIC_REGS_LEN_BYTES 0x20000u // BAR0 is 512 KiB; registers end here (82599 §8.1.1)
@@ -59,6 +60,7 @@ struct nic_port {
     struct nic_txq txq[NIC_QUEUES_MAX];
     struct nic_rxq rxq[NIC_QUEUES_MAX];
     struct nic_counters counters;
+    struct nic_port_work work; // the worker's (worker.h)
 
     struct nic_intr intr_pf;
     struct nic_intr intr_vf[NIC_VFS_MAX];
@@ -69,29 +71,33 @@ struct nic_port {
 
     bool in_reset; // between CTRL.RST and CTRL_EXT.PFRSTD: what VFMAILBOX.RSTI says
     bool link_up;  // as LINKS last said: a change raises LSC
-    uint8_t queue_drop[NIC_QUEUES_MAX];        // PFQDE, by queue
-    uint32_t rate_t1[NIC_QUEUES_MAX];          // RTTDT1C, by queue
-    uint32_t rate_bcn[NIC_QUEUES_MAX];         // RTTBCNRC, by queue
-    struct nic_stats_marks stats_marks;        // where clear-on-read counters were last read
+    uint32_t rate_t1[NIC_QUEUES_MAX];   // RTTDT1C, by queue
+    uint32_t rate_bcn[NIC_QUEUES_MAX];  // RTTBCNRC, by queue
+    struct nic_stats_marks stats_marks; // where clear-on-read counters were last read
     struct nic_eeprom eeprom;
     struct nic_sfp sfp;
-    uint32_t io_addr;                          // IOADDR of the I/O BAR
-    uint64_t unknown_reads, unknown_writes;    // offsets that are in no row
-    uint64_t narrow_writes;                    // less than 32 bits: dropped
+    uint32_t io_addr;                       // IOADDR of the I/O BAR
+    uint64_t unknown_reads, unknown_writes; // offsets that are in no row
+    uint64_t narrow_writes;                 // less than 32 bits: dropped
 };
 
-// Register file word at a byte offset of BAR0.
+// Register file word at a byte offset of BAR0. Relaxed atomics: the queue registers of a VF with
+// mapped doorbells are stored by the worker (doorbell.c).
 static inline uint32_t nic_reg(const struct nic_port *port, uint32_t offset)
 {
-    return port->regs[offset / 4];
+    return __atomic_load_n(&port->regs[offset / 4], __ATOMIC_RELAXED);
 }
 
 static inline void nic_reg_store(struct nic_port *port, uint32_t offset, uint32_t value)
 {
-    port->regs[offset / 4] = value;
+    __atomic_store_n(&port->regs[offset / 4], value, __ATOMIC_RELAXED);
 }
 
-// Wakes the worker if it sleeps. Any thread. (worker.c)
+// The card's ports, for the worker: NULL where index is past the last. (card.c)
+struct nic_port *nic_card_port(struct nic_card *card, unsigned index);
+
+// Wakes the worker if it sleeps: work, a new deadline, or a change of tables. Any thread.
+// (worker.c)
 void nic_worker_kick(struct nic_card *card);
 
 // Pools (82599 §7.10.2, GPIE.VT_Mode / MTQC / MRQC / PFVTCTL): how queues belong to pools, which is
@@ -119,12 +125,6 @@ static inline struct dma_port *nic_dma_of_queue(struct nic_port *port, unsigned 
     int vf = nic_vf_of_queue(port, queue);
 
     return vf >= 0 ? port->vf_dma[vf] : port->pf_dma;
-}
-
-// SRRCTL.Drop_En or PFQDE: a full ring drops instead of holding back. Control thread.
-static inline bool nic_queue_drops(const struct nic_port *port, unsigned queue)
-{
-    return port->queue_drop[queue] || (nic_reg(port, HW_SRRCTL(queue)) & HW_SRRCTL_DROP_EN);
 }
 
 // One pool's registers to their reset values, its queues off. Gate closed. (queue.c)

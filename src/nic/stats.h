@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "hw82599/regs.h"
+
 // One pool's share: bytes without FCS.
 struct nic_pool_counters {
     _Atomic uint64_t rx_frames, rx_bytes, rx_multicast_frames, tx_frames, tx_bytes;
@@ -25,11 +27,31 @@ struct nic_counters {
     struct nic_queue_counters queue[128];
     _Atomic uint64_t tx_uplink_frames, tx_uplink_bytes, tx_uplink_multicast, tx_uplink_broadcast;
     _Atomic uint64_t rx_uplink_frames, rx_uplink_bytes, rx_uplink_multicast, rx_uplink_broadcast;
-    _Atomic uint64_t tx_uplink_size_bins[6], rx_uplink_size_bins[6]; // 64, -127, -255, -511, -1023, more
+    _Atomic uint64_t tx_uplink_size_bins[6],
+        rx_uplink_size_bins[6]; // 64, -127, -255, -511, -1023, more
     _Atomic uint64_t rx_undersize, rx_oversize, rx_no_match, rx_missed;
     _Atomic uint64_t rx_l3_l4_xsum_errors;
     _Atomic uint64_t loopback_frames, loopback_bytes;
 };
+
+// Where registers that clear on read were last read, by row of regs.def and index. Control thread.
+#define NIC_STATS_INDEX_MAX 16u
+struct nic_stats_marks {
+    uint64_t read[HW_ROW_NONE][NIC_STATS_INDEX_MAX]; // totals at the last clear
+    uint64_t latched[HW_ROW_NONE]
+                    [NIC_STATS_INDEX_MAX]; // of a pair: total when the low half was read
+};
+
+struct nic_port;
+
+// The register cycle of a row marked STAT: what was counted since it was last cleared, and clears.
+// Rows of one pool (PVF…) run free and have no side effect: any thread may read those.
+uint32_t nic_stats_read(struct nic_port *port, enum hw_row row, unsigned index);
+// All read-to-clear registers read 0 now: reset. Control thread.
+void nic_stats_clear(struct nic_port *port);
+// RQSMR, TQSM: queues move from one counter to another; what was counted stays where it is.
+void nic_stats_rqsmr_write(struct nic_port *port, unsigned index, uint32_t value);
+void nic_stats_tqsm_write(struct nic_port *port, unsigned index, uint32_t value);
 
 // Single writer (one worker owns a queue and its pool's share today): a relaxed load and store, no
 // locked instruction.
