@@ -23,7 +23,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 LINES_OF_A_FAILURE = 60
 E2E_LIMIT_S = 420
-SANITIZER_ARGS = "-fno-sanitize-recover=all,-fno-omit-frame-pointer"
+# A list, as Meson reads one: a comma would end up inside an argument.
+SANITIZER_ARGS = "['-fno-sanitize-recover=all','-fno-omit-frame-pointer']"
 
 
 class Stop(BaseException):
@@ -89,6 +90,7 @@ def last_lines(text, count=LINES_OF_A_FAILURE):
 def build(totals, stage, folder, compiler, options):
     """Meson and Ninja. Says little when it works."""
     start = time.monotonic()
+    say(f"building {folder} with {compiler} ...")
     # A directory that another compiler or an interrupted run left is set up afresh.
     if not (TOP / folder / "build.ninja").exists():
         command = ["meson", "setup", folder, *options]
@@ -99,7 +101,7 @@ def build(totals, stage, folder, compiler, options):
             return False
     code, output = run_streaming(["ninja", "-C", folder], 900, quiet=True)
     if code != 0:
-        say(last_lines(output))
+        say(last_lines(re.sub(r"(?m)^\[\d+/\d+\] .*\n", "", output)))
         totals.add("fail", f"{stage}: build with {compiler}", "it failed")
         return False
     say(f"built {folder} with {compiler} in {time.monotonic() - start:.0f} s")

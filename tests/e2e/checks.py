@@ -6,6 +6,7 @@ import sys
 import time
 import traceback
 
+from daemon import DaemonError
 from guest import GuestError
 
 NAME_COLUMNS = 42
@@ -19,6 +20,10 @@ class CheckFailed(Exception):
         self.expected, self.seen = str(expected), str(seen)
 
 
+class CheckSkipped(Exception):
+    """The check cannot be made here: why."""
+
+
 class Check:
     """Given to a check's function, to record what it saw."""
 
@@ -27,6 +32,7 @@ class Check:
         self.figures = {}
         self.text = []
         self.ok, self.expected, self.seen, self.log = True, None, None, []
+        self.skip_reason = None
         self.seconds = 0.0
 
     def note(self, text, **figures):
@@ -38,9 +44,14 @@ class Check:
         if not ok:
             raise CheckFailed(expected, seen)
 
+    def skip(self, reason):
+        raise CheckSkipped(reason)
+
     def as_json(self):
         data = {"group": self.group, "name": self.name, "ok": self.ok,
                 "seconds": round(self.seconds, 2), "figures": self.figures}
+        if self.skip_reason:
+            data["skipped"] = self.skip_reason
         if not self.ok:
             data.update(expected=self.expected, seen=self.seen, log=self.log)
         return data
@@ -85,15 +96,21 @@ class Report:
             function(check)
         except CheckFailed as failure:
             check.ok, check.expected, check.seen = False, failure.expected, failure.seen
+        except CheckSkipped as skipped:
+            check.skip_reason = str(skipped)
+            check.text = [check.skip_reason]
         except GuestError as failure:
             check.ok, check.expected, check.seen = False, "the guest's command to work", str(failure)
+        except DaemonError as failure:
+            check.ok, check.expected, check.seen = False, "vireod to answer", str(failure)
         except Exception:  # pylint: disable=broad-except # a broken check must not end the others
             check.ok, check.expected = False, "the check itself to work"
             check.seen = traceback.format_exc()
         check.seconds = time.monotonic() - start
         self.checks.append(check)
         dots = "." * max(2, NAME_COLUMNS - len(name))
-        self.say(f"{'PASS' if check.ok else 'FAIL'}  {name} {dots} {', '.join(check.text)}".rstrip())
+        verdict = "SKIP" if check.skip_reason else "PASS" if check.ok else "FAIL"
+        self.say(f"{verdict}  {name} {dots} {', '.join(check.text)}".rstrip())
         if not check.ok:
             check.log = logs()
             self._explain(check)
@@ -111,8 +128,12 @@ class Report:
     def failed(self):
         return [check for check in self.checks if not check.ok]
 
+    def skipped(self):
+        return [check for check in self.checks if check.skip_reason]
+
     def as_json(self):
-        return {"passed": len(self.checks) - len(self.failed()), "failed": len(self.failed()),
+        failed, skipped = len(self.failed()), len(self.skipped())
+        return {"passed": len(self.checks) - failed - skipped, "failed": failed, "skipped": skipped,
                 "seconds": round(time.monotonic() - self.started, 1), "facts": self.facts,
                 "phases": self.phases, "checks": [check.as_json() for check in self.checks]}
 
