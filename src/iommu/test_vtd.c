@@ -470,6 +470,8 @@ static void test_no_worker_uses_a_translation_after_invalidation(void **state)
     struct machine *m = *state;
     static const uint8_t zeros[4096];
     struct worker workers[2] = {{.m = m, .rid = RID}, {.m = m, .rid = {RID.v + 1}}};
+    bool held = true;
+    unsigned round;
 
     machine_tables(m, 4);
     memcpy(m->mem + CTX_ENTRY + 16, m->mem + CTX_ENTRY, 16);
@@ -482,7 +484,8 @@ static void test_no_worker_uses_a_translation_after_invalidation(void **state)
         assert_int_equal(gate_worker_add(&m->gate, &workers[i].gate), 0);
         assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]), 0);
     }
-    for (unsigned round = 0; round < 100; round++) {
+    // Nothing is asserted while the workers run: they would outlive the machine.
+    for (round = 0; round < 100 && held; round++) {
         uint64_t old = DATA_AT + (round & 1) * PAGE, new = DATA_AT + (~round & 1) * PAGE;
         unsigned at = 2 * round % 256;
 
@@ -493,11 +496,11 @@ static void test_no_worker_uses_a_translation_after_invalidation(void **state)
         desc_put(m, at, VTD_INV_IOTLB | 3u << 4 | 77u << 16, IOVA);
         desc_put(m, at + 1, desc_wait(round + 1, VTD_INV_WAIT_SW), STATUS_AT);
         tail_set(m, (at + 2) % 256);
-        assert_int_equal(le32_get(m->mem + STATUS_AT), round + 1);
+        held = le32_get(m->mem + STATUS_AT) == round + 1;
         // The page is free: whoever owns it now finds nothing but their own.
         memset(m->mem + old, 0, PAGE);
         wait_for_writes(&workers[~round & 1]);
-        assert_memory_equal(m->mem + old, zeros, PAGE);
+        held = held && !memcmp(m->mem + old, zeros, PAGE);
     }
     atomic_store(&workers_stop, true);
     for (unsigned i = 0; i < 2; i++) {
@@ -505,15 +508,44 @@ static void test_no_worker_uses_a_translation_after_invalidation(void **state)
         gate_worker_remove(&m->gate, &workers[i].gate);
         assert_int_equal(workers[i].refused, 0);
     }
+    assert_true(held);
+    assert_int_equal(round, 100);
 }
 
-// Faults from two workers while software reads and clears the log: nothing is lost that was not
-// announced as lost or collapsed, and records are whole.
+// Reads and clears the log as Linux does: from FRI on, in the order of the ring, up to the first
+// record that is free. False where a record is not what the two workers can have caused.
+static bool log_drain(struct machine *m, unsigned seen[2])
+{
+    uint32_t status = reg32(m, VTD_FSTS);
+    unsigned i = status >> VTD_FSTS_FRI_SHIFT & 0xff;
+    bool good = true;
+
+    if (!(status & VTD_FSTS_PPF))
+        return true;
+    for (;; i = (i + 1) % VTD_FAULT_RECORDS) {
+        uint32_t at = VTD_FRCD_LO + i * VTD_FAULT_RECORD_LEN;
+        uint64_t hi = reg(m, at + 8), lo = reg(m, at); // F first: then the rest is there
+        unsigned worker = VTD_FRCD_SID(hi) - RID.v;
+
+        if (!(hi & VTD_FRCD_F))
+            break;
+        good = good && worker < 2 && lo == IOVA && VTD_FRCD_REASON(hi) == VTD_FAULT_WRITE_DENIED;
+        if (worker < 2)
+            seen[worker]++;
+        reg32_set(m, at + 12, (uint32_t)(VTD_FRCD_F >> 32));
+    }
+    reg32_set(m, VTD_FSTS, VTD_FSTS_PFO);
+    return good;
+}
+
+// Faults from two workers while software reads and clears the log: records are whole, and no fault
+// is left behind without an event to come.
 static void test_faults_while_the_log_is_read(void **state)
 {
     struct machine *m = *state;
     struct worker workers[2] = {{.m = m, .rid = RID}, {.m = m, .rid = {RID.v + 1}}};
-    unsigned seen[2] = {0};
+    unsigned seen[2] = {0}, events = 0;
+    bool good = true;
 
     machine_tables(m, 4);
     put64(m, TABLE1_AT + 8 * 8, 0);
@@ -525,38 +557,25 @@ static void test_faults_while_the_log_is_read(void **state)
         assert_int_equal(gate_worker_add(&m->gate, &workers[i].gate), 0);
         assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]), 0);
     }
-    for (unsigned round = 0; round < 20000 && (seen[0] < 50 || seen[1] < 50); round++) {
-        uint64_t lo, hi;
-        unsigned reason = machine_take_fault(m, &lo, &hi);
-
-        if (!reason) {
+    // By interrupt only: an event that is lost ends this.
+    for (unsigned wait = 0; wait < 20000 && good && (seen[0] < 50 || seen[1] < 50); wait++) {
+        if (m->msg_count != events) {
+            events = m->msg_count;
+            good = log_drain(m, seen);
+        } else {
             nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
-            continue;
         }
-        assert_int_equal(reason, VTD_FAULT_WRITE_DENIED);
-        assert_true(lo == IOVA);
-        assert_true(VTD_FRCD_SID(hi) == RID.v || VTD_FRCD_SID(hi) == RID.v + 1);
-        seen[VTD_FRCD_SID(hi) - RID.v]++;
-        // What follows the one that FRI names, as Linux reads on.
-        for (unsigned i = 0; i < VTD_FAULT_RECORDS; i++) {
-            uint32_t at = VTD_FRCD_LO + i * VTD_FAULT_RECORD_LEN;
-
-            hi = reg(m, at + 8);
-            if (hi & VTD_FRCD_F) {
-                seen[VTD_FRCD_SID(hi) - RID.v]++;
-                reg32_set(m, at + 12, (uint32_t)(VTD_FRCD_F >> 32));
-            }
-        }
-        reg32_set(m, VTD_FSTS, VTD_FSTS_PFO);
     }
     atomic_store(&workers_stop, true);
     for (unsigned i = 0; i < 2; i++) {
         pthread_join(workers[i].thread, NULL);
         gate_worker_remove(&m->gate, &workers[i].gate);
+    }
+    assert_true(good);
+    for (unsigned i = 0; i < 2; i++) {
         assert_true(workers[i].refused >= seen[i]);
         assert_true(seen[i] >= 50);
     }
-    assert_true(m->msg_count > 0);
 }
 
 int main(void)

@@ -45,8 +45,8 @@ struct machine {
     uint8_t *mem;
     struct vtd *vtd;
     _Atomic unsigned msg_count;
-    uint64_t msg_addr;
-    uint32_t msg_data;
+    _Atomic uint64_t msg_addr;
+    _Atomic uint32_t msg_data;
 };
 
 static inline void machine_msi(void *ctx, uint64_t addr, uint32_t data)
