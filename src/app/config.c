@@ -19,6 +19,8 @@
 
 #define VLAN_MAX      4094
 #define QOS_MAX       7
+#define MTU_MIN       1500
+#define MTU_MAX       9710
 #define PPS_MAX       10000000
 #define SEED_DEFAULT  "vireo"
 #define SEED_LEN_MAX  64
@@ -539,6 +541,18 @@ static int port_api_read(struct parse *p, const config_setting_t *s)
     return ret;
 }
 
+static int port_mtu_read(struct parse *p, const config_setting_t *s)
+{
+    int64_t mtu = 0;
+    int ret = int_read(p, s, 0, MTU_MAX, &mtu);
+
+    if (!ret && mtu && mtu < MTU_MIN)
+        return fail(p, s, "found %lld; allowed is 0 (follows the VFs), or %d to %d", (long long)mtu,
+                    MTU_MIN, MTU_MAX);
+    port_of(p)->pf.mtu = (uint16_t)mtu;
+    return ret;
+}
+
 static int port_read(struct parse *p, const config_setting_t *s)
 {
     // vfs before what is sized by it; the defaults before the exceptions.
@@ -546,6 +560,7 @@ static int port_read(struct parse *p, const config_setting_t *s)
         {"mac", port_mac_read, false},
         {"uplink", uplink_read, true},
         {"mailbox_api", port_api_read, false},
+        {"mtu", port_mtu_read, false},
         {"vfs", vfs_read, true},
         {"vf_defaults", vf_defaults_read, false},
         {"vf", vf_list_read, false},

@@ -128,6 +128,12 @@ static void test_bounds(void **state)
     accept(PORT("vfs = 4; vf = ({ index = 3; });"));
     refuse(PORT("vfs = 4; vf = ({ index = 4; });"), "found 4; allowed is 0 to 3");
     refuse(PORT("vfs = 4; vf = ({ index = 1; }, { index = 1; });"), "has an entry already");
+    accept(PORT("vfs = 4; mtu = 1500;"));
+    assert_int_equal(config.port[0].pf.mtu, 1500);
+    accept(PORT("vfs = 4; mtu = 9710;"));
+    accept(PORT("vfs = 4; mtu = 0;"));
+    refuse(PORT("vfs = 4; mtu = 1499;"), "found 1499; allowed is 0 (follows the VFs), or 1500");
+    refuse(PORT("vfs = 4; mtu = 9711;"), "found 9711");
     refuse("ports = ();", "found 0 ports");
     refuse("seed = \"\"; " PORT("vfs = 1;"), "0 bytes; allowed is 1 to 64");
     refuse("ports = ({ uplink = { kind = \"pcap\"; replay = \"x\"; replay_pps = 10000001; };"
