@@ -100,9 +100,11 @@ class Report:
             check.skip_reason = str(skipped)
             check.text = [check.skip_reason]
         except GuestError as failure:
-            check.ok, check.expected, check.seen = False, "the guest's command to work", str(failure)
+            check.ok, check.expected = False, "the guest's command to work"
+            check.seen = str(failure)
         except DaemonError as failure:
-            check.ok, check.expected, check.seen = False, "vireod to answer", str(failure)
+            check.ok, check.expected = False, "vireod to answer"
+            check.seen = str(failure)
         except Exception:  # pylint: disable=broad-except # a broken check must not end the others
             check.ok, check.expected = False, "the check itself to work"
             check.seen = traceback.format_exc()

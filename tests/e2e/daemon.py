@@ -54,13 +54,14 @@ class Daemon:
         self.log = run_dir / f"{name}.log"
         self.ready_log = run_dir / f"{name}.out"
         self.process = None
+        self.prefix = []  # a command that starts vireod in its own place
 
     def start(self):
         """Waits for "vireod: ready"."""
         with open(self.ready_log, "wb") as out:
-            self.process = process.spawn([self.vireod, "--config", self.config, "--run-dir",
-                                          self.run_dir, "--log-level", "info"], self.log,
-                                         stdout=out)
+            self.process = process.spawn([*self.prefix, self.vireod, "--config", self.config,
+                                          "--run-dir", self.run_dir, "--log-level", "info"],
+                                         self.log, stdout=out)
         end = time.monotonic() + START_LIMIT_S
         while time.monotonic() < end:
             if "vireod: ready" in self.ready_log.read_text():
@@ -99,6 +100,18 @@ class Daemon:
         if "error" in answer:
             raise DaemonError(f"{method}: {answer['error']}")
         return answer["result"]
+
+    @staticmethod
+    def send_raw(path, data):
+        """Sends bytes to a socket and hangs up, whatever the answer."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(0.2)
+            try:
+                sock.connect(str(path))
+                sock.sendall(data)
+                sock.recv(4096)
+            except OSError:
+                pass  # it may well hang up first
 
     def stats(self):
         return Stats(self.call("stats"))

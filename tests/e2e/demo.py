@@ -183,8 +183,8 @@ class MainJob(Scene):
         lines = [line for line in finish()[1] if line[1] == TEST_ETHERTYPE]
         drops = self.daemon.stats().count(0, "tx_spoof_drops") - before
         own, spoofed = self.counted(lines, sender.mac), self.counted(lines, SPOOFED_MAC)
-        check.note(f"100 sent, {spoofed} arrived, {drops} counted as dropped (own MAC: {own} of 50)",
-                   spoofed_sent=100, spoofed_arrived=spoofed, dropped=drops, own_arrived=own)
+        check.note(f"100 sent, {spoofed} arrived, {drops} counted as dropped "
+                   f"(own MAC: {own} of 50)", spoofed_sent=100, spoofed_arrived=spoofed, dropped=drops, own_arrived=own)
         check.expect(own == 50, "50 frames with its own MAC", lines)
         check.expect(spoofed == 0, "no frame with a spoofed MAC", lines)
         check.expect(drops == 100, "100 in tx_spoof_drops", drops)
@@ -218,9 +218,7 @@ class MainJob(Scene):
     def check_jumbo(self, check):
         for vm in self.vms[:2]:
             vm.guest.must(f"ip link set {vm.interface} mtu {JUMBO_MTU}")
-        for vm in self.vms[:2]:
-            up, seen = vm.guest.poll(f"ip -br link show {vm.interface}", "LOWER_UP", 10)
-            check.expect(up, f"LOWER_UP on {vm.name} after the change", seen)
+        self.wait_link()
         target = self.vms[1].address
         size = JUMBO_MTU - 28
         up, output = self.vms[0].guest.poll(f"ping -M do -s {size} -c 5 -i 0.1 -W 1 {target}",

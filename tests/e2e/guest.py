@@ -57,12 +57,17 @@ class Guest:
         self._next = 1
         self._lock = threading.Lock()
         self._up = threading.Event()
+        self._hellos = 0
         self._gone = False
         self._reader = threading.Thread(target=self._read, name=f"agent-{name}", daemon=True)
         self._reader.start()
 
-    def wait_up(self, timeout_s):
-        return self._up.wait(timeout_s) and not self._gone
+    def wait_hello(self, count, timeout_s):
+        """Waits for the agent's count-th start: a guest that reboots says hello again."""
+        end = time.monotonic() + timeout_s
+        while self._hellos < count and not self._gone and time.monotonic() < end:
+            time.sleep(0.05)
+        return self._hellos >= count
 
     def is_up(self):
         return self._up.is_set() and not self._gone
@@ -120,6 +125,7 @@ class Guest:
             while line := stream.readline():
                 # The firmware or the kernel may have written something before the first word.
                 if line.endswith(b"HELLO 1\n"):
+                    self._hellos += 1
                     self._up.set()
                 found = re.search(rb"DONE (\d+) (-?\d+) (\d+)\n$", line)
                 if found:

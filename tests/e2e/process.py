@@ -78,9 +78,9 @@ def run_directory():
     finally:
         keep = os.environ.get("VIREO_KEEP_LOGS")
         if keep:
-            shutil.copytree(path, keep, dirs_exist_ok=True, ignore=_only_plain_files)
+            shutil.copytree(path, keep, dirs_exist_ok=True, ignore=_sockets)
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _only_plain_files(folder, names):
-    return [n for n in names if not (Path(folder) / n).is_file() and not (Path(folder) / n).is_dir()]
+def _sockets(folder, names):
+    return [name for name in names if (Path(folder) / name).is_socket()]

@@ -71,7 +71,7 @@ def unpacked_kernel(bzimage, cache):
 def base_command(qemu, accel, cpus=1):
     cpu = "host" if accel == "kvm" else "max,la57=off"
     accel = "kvm" if accel == "kvm" else "tcg,tb-size=256"
-    return [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+    return [qemu, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", "q35,memory-backend=m", "-accel", accel, "-cpu", cpu, "-smp", str(cpus),
             "-object", f"memory-backend-memfd,id=m,size={MEMORY_MIB}M,share=on"]
 
@@ -80,7 +80,7 @@ def _kvm_boots(qemu, kernel, image, run_dir):
     serial = run_dir / "kvm-probe.serial"
     command = base_command(qemu, "kvm")
     command += ["-kernel", kernel, "-initrd", image, "-append", f"{CMDLINE} vireo.probe",
-                "-serial", f"file:{serial}"]
+                "-no-reboot", "-serial", f"file:{serial}"]
     machine = process.spawn(command, run_dir / "kvm-probe.log")
     try:
         end = time.monotonic() + KVM_PROBE_LIMIT_S
@@ -133,14 +133,16 @@ class Machine:
                         "-device", json.dumps(device)]
         return command
 
-    def start(self, vf_socket=None, cpus=1):
-        """Starts QEMU and the guest's boot. Guest.wait_up tells when it is there."""
+    def start(self, vf_socket=None, cpus=1, reboots=False):
+        """Starts QEMU and the guest's boot; wait_up() tells when it is there."""
         agent_path = self.run_dir / f"{self.name}.agent"
         agent_path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(agent_path))
         listener.listen(1)
         command = self.command(vf_socket, cpus)
+        if not reboots:
+            command += ["-no-reboot"]
         command += ["-kernel", self.setup.kernel, "-initrd", self.setup.image, "-append", CMDLINE,
                     "-serial", f"file:{self.serial_log}",
                     "-chardev", f"socket,id=agent,path={agent_path}", "-serial", "chardev:agent"]
