@@ -470,7 +470,12 @@ static void test_hostile_words(void **state)
     }
     assert_in_range(accesses_max, 1, 1500);
     pf_driver_vf_state(f.pf, 1, &after);
-    assert_memory_equal(&before, &after, sizeof before);
+    assert_memory_equal(before.mac, after.mac, sizeof before.mac);
+    assert_true(after.up);
+    assert_int_equal(after.api, PF_API_14);
+    assert_int_equal(after.mtu_frame_bytes, 9018);
+    assert_int_equal(after.requests, before.requests);
+    assert_int_equal(after.answers_dropped, 0);
     assert_int_equal(rar_pools(&f, 2, mac), 2);
     assert_memory_equal(mac, before.mac, 6);
     assert_true(vlan_pools(&f, 4000) & 2);
