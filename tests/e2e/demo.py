@@ -184,7 +184,8 @@ class MainJob(Scene):
         drops = self.daemon.stats().count(0, "tx_spoof_drops") - before
         own, spoofed = self.counted(lines, sender.mac), self.counted(lines, SPOOFED_MAC)
         check.note(f"100 sent, {spoofed} arrived, {drops} counted as dropped "
-                   f"(own MAC: {own} of 50)", spoofed_sent=100, spoofed_arrived=spoofed, dropped=drops, own_arrived=own)
+                   f"(own MAC: {own} of 50)", spoofed_sent=100, spoofed_arrived=spoofed,
+                   dropped=drops, own_arrived=own)
         check.expect(own == 50, "50 frames with its own MAC", lines)
         check.expect(spoofed == 0, "no frame with a spoofed MAC", lines)
         check.expect(drops == 100, "100 in tx_spoof_drops", drops)
