@@ -184,6 +184,10 @@ static void test_reserved_and_ignored_bits_of_entries(void **state)
                              is_reserved ? VTD_FAULT_ENTRY_RESERVED : VTD_FAULT_NONE);
         }
     }
+    // There are no pages of 512 GiB, not even at address 0.
+    put64(m, TABLE4_AT + 5 * 8, RW);
+    expect_entry(m, TABLE4_AT + 5 * 8, VTD_SS_PS, VTD_FAULT_ENTRY_RESERVED);
+    put64(m, TABLE4_AT + 5 * 8, TABLE3_AT | RW);
     // The address of a large page: aligned to the page, SNP allowed.
     put64(m, TABLE2_AT + 7 * 8, 4 * MIB | RW | VTD_SS_PS);
     expect_entry(m, TABLE2_AT + 7 * 8, VTD_SS_SNP, VTD_FAULT_NONE);

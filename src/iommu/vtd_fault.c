@@ -79,10 +79,7 @@ void vtd_fault_record_written(struct vtd_regs *regs, uint32_t offset, uint64_t v
 
 void vtd_fault_queue_error(struct vtd_regs *regs, unsigned reason, struct vtd_message *msg)
 {
-    bool was_set = vtd_regs_get32(regs, VTD_FSTS) & VTD_FSTS_IQE;
-
     vtd_regs_set64(regs, VTD_IQERCD, reason);
     status_change(regs, 0, VTD_FSTS_IQE);
-    if (!was_set)
-        vtd_event_raise(regs, VTD_FECTL, msg);
+    vtd_event_raise(regs, VTD_FECTL, msg);
 }

@@ -21,7 +21,7 @@ void vtd_fault_record(struct vtd_fault_log *log, struct vtd_regs *regs, rid_t ri
 void vtd_fault_status_written(struct vtd_regs *regs, uint32_t value);
 void vtd_fault_record_written(struct vtd_regs *regs, uint32_t offset, uint64_t value);
 
-// The invalidation queue has stopped (FSTS.IQE), for `reason` (IQERCD.IQEI).
+// The invalidation queue, which was running, has stopped (FSTS.IQE) for `reason` (IQERCD.IQEI).
 void vtd_fault_queue_error(struct vtd_regs *regs, unsigned reason, struct vtd_message *msg);
 
 #endif

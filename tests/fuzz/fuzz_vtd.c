@@ -127,6 +127,20 @@ static void step(struct input *in, struct vtd *vtd, uint8_t *mem, const uint8_t 
     }
 }
 
+// Good tables to start from, as an OS has them: every requester has the same domain, every entry of
+// a table leads to the next one, the last to pages of memory. The input spoils them.
+static void tables_put(uint8_t *mem)
+{
+    for (unsigned i = 0; i < VTD_TABLE_ENTRIES; i++) {
+        le64_put(mem + i * 8, i & 1 ? 0 : (MEM_AT + 4096) | VTD_ROOT_P);
+        le64_put(mem + 4096 + i * 8, i & 1 ? VTD_CONTEXT_AW_48 : (MEM_AT + 2 * 4096) | 1);
+        for (unsigned level = 4; level > 1; level--)
+            le64_put(mem + (6 - level) * 4096 + i * 8,
+                     (MEM_AT + (7 - level) * 4096) | VTD_SS_R | VTD_SS_W);
+        le64_put(mem + 5 * 4096 + i * 8, (MEM_AT + i % PAGES * 4096) | VTD_SS_R | VTD_SS_W);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, size};
@@ -144,6 +158,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     gate_open(&gate);
     if (vtd_create(space, &gate, msi, NULL, &vtd))
         abort();
+    tables_put(mem);
+    vtd_reg_write(vtd, VTD_RTADDR, 8, MEM_AT);
+    vtd_reg_write(vtd, VTD_GCMD, 4, VTD_GCMD_SRTP | VTD_GCMD_TE);
     for (unsigned i = 0; i < STEPS_MAX && in.left; i++)
         step(&in, vtd, mem, rom);
     vtd_destroy(vtd);
