@@ -59,6 +59,7 @@ static void test_lengths(void **state)
     size_t len = payload_put(payload, 0, 1, "{}");
 
     (void)state;
+    assert_int_equal(vfiouser_version_parse(NULL, 0, &v, &why), -EINVAL);
     for (size_t cut = 0; cut < 4; cut++)
         assert_int_equal(vfiouser_version_parse(payload, cut, &v, &why), -EINVAL);
     assert_int_equal(vfiouser_version_parse(payload, 4, &v, &why), 0); // the data are optional

@@ -83,7 +83,7 @@ static int json_parse(const char *text, struct vfiouser_version *out, const char
 int vfiouser_version_parse(const uint8_t *payload, size_t len, struct vfiouser_version *out,
                            const char **why)
 {
-    const char *text = (const char *)payload + sizeof(struct vfiouser_wire_version);
+    const char *text; // only where there is a payload at all
     size_t text_len;
     int err;
 
@@ -95,6 +95,7 @@ int vfiouser_version_parse(const uint8_t *payload, size_t len, struct vfiouser_v
     out->named = 0;
     for (unsigned i = 0; i < VFIOUSER_CAPS; i++)
         out->caps[i] = caps[i].default_value;
+    text = (const char *)payload + sizeof(struct vfiouser_wire_version);
     text_len = len - sizeof(struct vfiouser_wire_version);
     if (!text_len)
         return 0;
