@@ -513,3 +513,22 @@ void vtd_reg_write(struct vtd *vtd, uint32_t offset, unsigned len, uint64_t valu
         hooks[i](vtd, reg_offset, value);
     }
 }
+
+void vtd_reset(struct vtd *vtd)
+{
+    gate_close(vtd->gate);
+    vtd->is_translating = false;
+    vtd->root.v = 0;
+    pthread_mutex_lock(&vtd->regs.lock);
+    vtd_regs_reset(&vtd->regs);
+    vtd->faults = (struct vtd_fault_log){0};
+    vtd->queue_stopped = false;
+    pthread_mutex_unlock(&vtd->regs.lock);
+    invalidate(vtd);
+    gate_open(vtd->gate);
+}
+
+void vtd_memory_changed(struct vtd *vtd)
+{
+    invalidate(vtd);
+}

@@ -27,6 +27,12 @@ int vtd_create(struct mem_space *space, struct gate *gate,
                struct vtd **out);
 void vtd_destroy(struct vtd *vtd);
 
+// Power-up: translation and queue off, every register at its reset value, nothing cached.
+void vtd_reset(struct vtd *vtd);
+// Regions of the space were, or will be, taken away: nothing translated before is used again. With
+// the gate closed (asserted) around this and the removal.
+void vtd_memory_changed(struct vtd *vtd);
+
 // A write that invalidates, or that turns translation on or off, stops the workers (the gate) until
 // no translation made before is in use any more; that is done when this returns.
 // Register cycles: `len` 4 or 8, aligned, within the page. Others: all-ones / dropped.

@@ -28,10 +28,9 @@ _Static_assert(VTD_IEDATA == VTD_IECTL + 4 && VTD_IEADDR == VTD_IECTL + 8 &&
                    VTD_IEUADDR == VTD_IECTL + 12,
                "the events' registers follow each other");
 
-void vtd_regs_init(struct vtd_regs *regs)
+void vtd_regs_reset(struct vtd_regs *regs)
 {
     memset(regs->words, 0, sizeof regs->words);
-    pthread_mutex_init(&regs->lock, NULL);
     for (unsigned i = 0; i < VTD_ROW_COUNT; i++) {
         const struct vtd_reg_row *row = &vtd_reg_rows[i];
 
@@ -44,6 +43,12 @@ void vtd_regs_init(struct vtd_regs *regs)
                 vtd_regs_set32(regs, offset, (uint32_t)row->reset);
         }
     }
+}
+
+void vtd_regs_init(struct vtd_regs *regs)
+{
+    pthread_mutex_init(&regs->lock, NULL);
+    vtd_regs_reset(regs);
 }
 
 void vtd_regs_destroy(struct vtd_regs *regs)

@@ -40,6 +40,7 @@ struct vtd_regs {
 
 void vtd_regs_init(struct vtd_regs *regs); // all registers at their reset values
 void vtd_regs_destroy(struct vtd_regs *regs);
+void vtd_regs_reset(struct vtd_regs *regs); // the same values again. Caller holds `lock`
 
 // The row of the register that `offset` (a multiple of 4) lies in and, in *reg_offset, where that
 // register starts; -1 where there is none.
