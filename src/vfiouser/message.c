@@ -447,6 +447,16 @@ size_t vfiouser_region_access_build(uint8_t *payload, const struct vfiouser_regi
     return sizeof wire;
 }
 
+size_t vfiouser_dma_write_build(uint8_t *payload, uint64_t address, const void *data,
+                                uint32_t len_bytes)
+{
+    struct vfiouser_wire_dma_write wire = {.address = address, .count = len_bytes};
+
+    memcpy(payload, &wire, sizeof wire);
+    memcpy(payload + sizeof wire, data, len_bytes);
+    return sizeof wire + len_bytes;
+}
+
 int vfiouser_write_multi_count(const uint8_t *payload, size_t len)
 {
     const size_t one = sizeof(struct vfiouser_wire_multi_write);

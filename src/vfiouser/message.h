@@ -144,6 +144,15 @@ struct vfiouser_wire_region_access {
 _Static_assert(sizeof(struct vfiouser_wire_region_access) == 16, "wire");
 _Static_assert(offsetof(struct vfiouser_wire_region_access, count) == 12, "wire");
 
+// DMA_WRITE. The specification has a count of 64 bits; QEMU's client, up to 11.1 at least, one of
+// 32 with the data right behind it. QEMU's form is what is sent.
+struct vfiouser_wire_dma_write {
+    uint64_t address;
+    uint32_t count; // then data
+} __attribute__((packed));
+#define VFIOUSER_DMA_WRITE_FIXED 12u
+_Static_assert(sizeof(struct vfiouser_wire_dma_write) == VFIOUSER_DMA_WRITE_FIXED, "wire");
+
 struct vfiouser_wire_multi_write {
     uint64_t offset;
     uint32_t region, count;
@@ -238,6 +247,9 @@ int vfiouser_region_write_parse(const uint8_t *payload, size_t len,
                                 struct vfiouser_region_access *out);
 // The 16 bytes in front of the data, in requests and replies alike.
 size_t vfiouser_region_access_build(uint8_t *payload, const struct vfiouser_region_access *in);
+// A DMA_WRITE of `len_bytes`: the fixed part and the data. `payload` has room for both.
+size_t vfiouser_dma_write_build(uint8_t *payload, uint64_t address, const void *data,
+                                uint32_t len_bytes);
 // The number of writes, or -EINVAL where it does not agree with `len`.
 int vfiouser_write_multi_count(const uint8_t *payload, size_t len);
 // Write `i` of a payload that vfiouser_write_multi_count() accepted.

@@ -3,10 +3,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -57,6 +59,16 @@ struct vfiouser_server {
     struct connection *dispatched; // in whose message we are
     struct vfiouser_reply reply;
     struct vfiouser_counts counts;
+
+    // Other threads send, too: whoever sends to a socket or changes `holder` has the lock. The loop
+    // alone reads `holder` without it. What could not be sent, or failed, is the loop's to finish:
+    // it is told through post_fd.
+    pthread_mutex_t out_lock;
+    int post_fd;
+    sd_event_source *post_source;
+    int post_error;   // under the lock: of the present holder
+    uint16_t post_id; // under the lock
+    uint64_t posted;  // under the lock
 };
 
 static void connection_free(struct connection *conn)
@@ -66,6 +78,14 @@ static void connection_free(struct connection *conn)
     free(conn);
 }
 
+static void holder_set(struct vfiouser_server *server, struct connection *conn)
+{
+    pthread_mutex_lock(&server->out_lock);
+    server->holder = conn;
+    server->post_error = 0;
+    pthread_mutex_unlock(&server->out_lock);
+}
+
 // Takes the connection out of its server's hands and ends it. The device is free before detach.
 static void connection_close(struct connection *conn, const char *why)
 {
@@ -73,7 +93,7 @@ static void connection_close(struct connection *conn, const char *why)
 
     if (server->holder == conn) {
         log_info("vfiouser: %s: client PID %d is gone: %s", server->name, (int)conn->pid, why);
-        server->holder = NULL;
+        holder_set(server, NULL);
         connection_free(conn);
         server->device.ops->detach(server->device.ctx);
         return;
@@ -92,9 +112,13 @@ static void connection_close(struct connection *conn, const char *why)
 // Waits for room to send where something is left to send.
 static int connection_watch(struct connection *conn)
 {
-    uint32_t events = EPOLLIN | (vfiouser_socket_has_output(conn->sock) ? EPOLLOUT : 0);
+    uint32_t events = EPOLLIN;
     int err = 0;
 
+    pthread_mutex_lock(&conn->server->out_lock);
+    if (vfiouser_socket_has_output(conn->sock))
+        events |= EPOLLOUT;
+    pthread_mutex_unlock(&conn->server->out_lock);
     if (events != conn->events)
         err = sd_event_source_set_io_events(conn->source, events);
     if (err >= 0)
@@ -115,11 +139,28 @@ static int reply_send(struct connection *conn, const struct vfiouser_header *req
     };
     size_t len = err ? 0 : reply->len;
     bool with_fd = !err && reply->fd >= 0;
+    int ret;
 
     if (request->flags & VFIOUSER_FLAG_NO_REPLY)
         return 0;
     header.size += (uint32_t)len;
-    return vfiouser_socket_send(conn->sock, &header, reply->payload, len, &reply->fd, with_fd);
+    pthread_mutex_lock(&conn->server->out_lock);
+    ret = vfiouser_socket_send(conn->sock, &header, reply->payload, len, &reply->fd, with_fd);
+    pthread_mutex_unlock(&conn->server->out_lock);
+    return ret;
+}
+
+// What waits to be sent. 0, or -errno: then the connection is to be closed.
+static int output_flush(struct connection *conn)
+{
+    int err;
+
+    pthread_mutex_lock(&conn->server->out_lock);
+    err = conn->server->holder == conn ? conn->server->post_error : 0;
+    if (!err)
+        err = vfiouser_socket_flush(conn->sock);
+    pthread_mutex_unlock(&conn->server->out_lock);
+    return err;
 }
 
 // An exited VM's end may still wait to be read when its successor says VERSION.
@@ -194,7 +235,7 @@ static void connection_hold(struct connection *conn, uint32_t data_max)
         p = &(*p)->next;
     *p = conn->next;
     server->waiting_count--;
-    server->holder = conn;
+    holder_set(server, conn);
     conn->data_max = data_max;
     log_info("vfiouser: %s: attached to client PID %d", server->name, (int)conn->pid);
 }
@@ -300,7 +341,7 @@ static int connection_event(sd_event_source *source, int fd, uint32_t revents, v
 
     (void)source, (void)fd;
     if (revents & EPOLLOUT)
-        err = vfiouser_socket_flush(conn->sock);
+        err = output_flush(conn);
     if (revents & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         for (unsigned i = 0; i < MESSAGES_PER_TURN && !err; i++) {
             int step = connection_step(conn);
@@ -318,6 +359,59 @@ static int connection_event(sd_event_source *source, int fd, uint32_t revents, v
     else if (err)
         connection_close(conn, close_reason(err));
     return 0;
+}
+
+// Another thread could not send all of what it posted.
+static int post_event(sd_event_source *source, int fd, uint32_t revents, void *ctx)
+{
+    struct vfiouser_server *server = ctx;
+    struct connection *conn = server->holder;
+    uint64_t count;
+    int err = 0;
+
+    (void)source, (void)revents;
+    if (read(fd, &count, sizeof count) != sizeof count || !conn)
+        return 0;
+    err = output_flush(conn);
+    if (!err)
+        err = connection_watch(conn);
+    if (err)
+        connection_close(conn, close_reason(err));
+    return 0;
+}
+
+int vfiouser_server_post_dma_write(struct vfiouser_server *server, uint64_t address,
+                                   const void *data, uint32_t len_bytes)
+{
+    struct vfiouser_header header = {
+        .command = VFIOUSER_DMA_WRITE,
+        .flags = VFIOUSER_TYPE_COMMAND | VFIOUSER_FLAG_NO_REPLY,
+    };
+    uint8_t payload[VFIOUSER_DMA_WRITE_FIXED + VFIOUSER_POST_MAX_BYTES];
+    size_t len = vfiouser_dma_write_build(payload, address, data, len_bytes);
+    bool tell_loop = false;
+    int err = -ENOTCONN;
+
+    assert(len_bytes && len_bytes <= VFIOUSER_POST_MAX_BYTES);
+    header.size = VFIOUSER_HEADER_LEN + (uint32_t)len;
+    pthread_mutex_lock(&server->out_lock);
+    if (server->holder)
+        err = server->post_error;
+    if (server->holder && !err) {
+        struct vfiouser_socket *sock = server->holder->sock;
+        bool waited = vfiouser_socket_has_output(sock);
+
+        header.id = server->post_id++;
+        err = vfiouser_socket_send(sock, &header, payload, len, NULL, 0);
+        server->post_error = err;
+        server->posted += !err;
+        // Where output waited before, the loop watches already.
+        tell_loop = err || (!waited && vfiouser_socket_has_output(sock));
+    }
+    pthread_mutex_unlock(&server->out_lock);
+    if (tell_loop && write(server->post_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
+        log_warn_limited("vfiouser: %s: cannot wake the loop: %s", server->name, strerror(errno));
+    return err;
 }
 
 // Oldest is last.
@@ -471,6 +565,9 @@ static int loop_add(struct vfiouser_server *server)
                               listen_event, server);
 
     if (err >= 0)
+        err = sd_event_add_io(server->loop, &server->post_source, server->post_fd, EPOLLIN,
+                              post_event, server);
+    if (err >= 0)
         err = sd_event_add_time_relative(server->loop, &server->accept_timer, CLOCK_MONOTONIC, 0, 0,
                                          accept_again, server);
     if (err >= 0)
@@ -502,9 +599,11 @@ int vfiouser_server_create(sd_event *loop, const char *socket_path,
     server->device.name = server->name;
     server->loop = sd_event_ref(loop);
     server->listen_fd = -1;
+    pthread_mutex_init(&server->out_lock, NULL);
+    server->post_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->address.sun_family = AF_UNIX;
     memcpy(server->address.sun_path, socket_path, path_len);
-    err = listen_open(server);
+    err = server->post_fd < 0 ? -errno : listen_open(server);
     if (!err)
         err = loop_add(server);
     if (err) {
@@ -532,12 +631,16 @@ void vfiouser_server_destroy(struct vfiouser_server *server)
     assert(!server->dispatched);
     sd_event_source_disable_unref(server->listen_source);
     sd_event_source_disable_unref(server->accept_timer);
+    sd_event_source_disable_unref(server->post_source);
     while (server->waiting)
         connection_close(server->waiting, "the server ends");
     if (server->holder)
         connection_close(server->holder, "the server ends");
     if (server->listen_fd >= 0)
         close(server->listen_fd);
+    if (server->post_fd >= 0)
+        close(server->post_fd);
+    pthread_mutex_destroy(&server->out_lock);
     socket_file_remove(server);
     sd_event_unref(server->loop);
     vfiouser_reply_free(&server->reply);
@@ -565,4 +668,7 @@ pid_t vfiouser_server_client_pid(const struct vfiouser_server *server)
 void vfiouser_server_counts_get(const struct vfiouser_server *server, struct vfiouser_counts *out)
 {
     *out = server->counts;
+    pthread_mutex_lock((pthread_mutex_t *)&server->out_lock);
+    out->dma_writes_posted = server->posted;
+    pthread_mutex_unlock((pthread_mutex_t *)&server->out_lock);
 }

@@ -12,7 +12,7 @@
 // does not read its replies is dropped once 4 MiB of them wait. Of clients that connect and send no
 // VERSION the oldest makes room for new ones.
 //
-// Threads: the loop's.
+// Threads: the loop's, except vfiouser_server_post_dma_write().
 #ifndef VIREO_VFIOUSER_SERVER_H
 #define VIREO_VFIOUSER_SERVER_H
 
@@ -95,6 +95,15 @@ void vfiouser_server_destroy(struct vfiouser_server *server);
 void vfiouser_server_drop_client(struct vfiouser_server *server, const char *why);
 pid_t vfiouser_server_client_pid(const struct vfiouser_server *server); // 0 where none
 
+// Asks the client to write `len_bytes` of `data` at `address` of the device's DMA space, and wants
+// no reply: so it cannot deadlock, and nobody hears whether it worked. QEMU turns a write of 4
+// bytes to FEExxxxx into an interrupt, and drops what comes while the device may not master the
+// bus. Any thread, while the server exists; does not block. 0; -ENOTCONN where there is no client;
+// -ENOBUFS and other -errno where the connection is lost (the loop then closes it).
+#define VFIOUSER_POST_MAX_BYTES 64u
+int vfiouser_server_post_dma_write(struct vfiouser_server *server, uint64_t address,
+                                   const void *data, uint32_t len_bytes);
+
 // Messages since creation, by command number (0…VFIOUSER_COMMANDS-1); [0] counts what was
 // malformed, also under its own number where it has one and the right length.
 #define VFIOUSER_COMMANDS 24u
@@ -104,6 +113,7 @@ struct vfiouser_counts {
     // Region accesses by region, to tell doorbells from the rest.
     uint64_t reads_by_region[VFIOUSER_REGIONS], writes_by_region[VFIOUSER_REGIONS];
     uint64_t refused_clients;
+    uint64_t dma_writes_posted; // by us
 };
 void vfiouser_server_counts_get(const struct vfiouser_server *server, struct vfiouser_counts *out);
 const char *vfiouser_command_name(unsigned command); // "DMA_MAP"; "?" where unknown

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// DMA_WRITEs that the server posts, from the loop's thread and from others.
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/le.h"
+#include "support/raw_vfiouser.h"
+#include "support/vfiouser_fixture.h"
+
+#define MSI_ADDRESS 0xfee01004ull
+#define POSTS       20000u
+#define THREADS     2u
+
+static int post(struct fixture *f, uint32_t value)
+{
+    uint8_t data[4];
+
+    le32_put(data, value);
+    return vfiouser_server_post_dma_write(f->server, MSI_ADDRESS, data, sizeof data);
+}
+
+static void test_bytes_on_the_wire(void **state)
+{
+    static const uint8_t data[VFIOUSER_POST_MAX_BYTES] = {0xaa};
+    struct fixture *f = *state;
+    int sock = fixture_attached_client(f);
+    uint8_t bytes[16 + 12 + VFIOUSER_POST_MAX_BYTES];
+
+    assert_int_equal(post(f, 0x12345678), 0);
+    // At once, without a turn of the loop: 32 bytes, the least that QEMU's client takes.
+    assert_int_equal(raw_receive(sock, bytes, sizeof bytes, NULL, NULL), 32);
+    assert_int_equal(le16_get(bytes + 2), VFIOUSER_DMA_WRITE);
+    assert_int_equal(le32_get(bytes + 4), 32);
+    assert_int_equal(le32_get(bytes + 8), VFIOUSER_FLAG_NO_REPLY);
+    assert_int_equal(le32_get(bytes + 12), 0);
+    assert_int_equal(le64_get(bytes + 16), MSI_ADDRESS);
+    assert_int_equal(le32_get(bytes + 24), 4);
+    assert_int_equal(le32_get(bytes + 28), 0x12345678);
+
+    assert_int_equal(vfiouser_server_post_dma_write(f->server, 0, data, sizeof data), 0);
+    assert_int_equal(raw_receive(sock, bytes, sizeof bytes, NULL, NULL), sizeof bytes);
+    assert_memory_equal(bytes + 28, data, sizeof data);
+    assert_int_equal(fixture_counts(f).dma_writes_posted, 2);
+    fixture_client_end(f, sock);
+}
+
+static void test_nobody_there(void **state)
+{
+    struct fixture *f = *state;
+    int sock;
+
+    assert_int_equal(post(f, 1), -ENOTCONN);
+    sock = fixture_client(f); // connected, no VERSION yet
+    assert_int_equal(post(f, 1), -ENOTCONN);
+    assert_int_equal(fixture_version(f, sock), 0);
+    assert_int_equal(post(f, 1), 0);
+    fixture_client_end(f, sock);
+    assert_int_equal(post(f, 1), -ENOTCONN);
+    assert_int_equal(fixture_counts(f).dma_writes_posted, 1);
+}
+
+// NULL: all went.
+static void *poster(void *ctx)
+{
+    struct fixture *f = ctx;
+    bool failed = false;
+
+    for (uint32_t i = 0; i < POSTS; i++)
+        failed |= post(f, i) != 0;
+    return failed ? ctx : NULL;
+}
+
+// Messages of two threads and the loop's replies, with a client that reads late: all come, whole.
+static void test_threads(void **state)
+{
+    struct fixture *f = *state;
+    int sock = fixture_attached_client(f);
+    unsigned posted = 0, replies = 0, sent = 0;
+    pthread_t threads[THREADS];
+    uint8_t bytes[64];
+
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, poster, f), 0);
+    while (posted < THREADS * POSTS || replies < sent) {
+        struct pollfd pfd = {.fd = sock, .events = POLLIN};
+        ssize_t n;
+
+        if (sent < 200) {
+            uint8_t query[16] = {16};
+            size_t len = raw_message(bytes, 7, VFIOUSER_DEVICE_GET_INFO, 0, query, sizeof query);
+
+            assert_int_equal(raw_send(sock, bytes, len, NULL, 0), len);
+            sent++;
+        }
+        fixture_pump(f);
+        for (unsigned i = 0; i < 100; i++) {
+            n = raw_receive(sock, bytes, 16, NULL, NULL);
+            if (n == -EAGAIN)
+                break;
+            assert_int_equal(n, 16);
+            assert_int_equal(le32_get(bytes + 4), 32);
+            assert_int_equal(raw_receive(sock, bytes + 16, 16, NULL, NULL), 16);
+            if (le16_get(bytes + 2) == VFIOUSER_DMA_WRITE)
+                posted++;
+            else
+                replies++;
+        }
+        assert_true(poll(&pfd, 1, 0) >= 0);
+    }
+    for (unsigned i = 0; i < THREADS; i++) {
+        void *failed = NULL;
+
+        pthread_join(threads[i], &failed);
+        assert_null(failed);
+    }
+    fixture_pump(f);
+    assert_int_equal(raw_receive(sock, bytes, 1, NULL, NULL), -EAGAIN);
+    assert_int_equal(fixture_counts(f).dma_writes_posted, THREADS * POSTS);
+    fixture_client_end(f, sock);
+}
+
+static void test_client_that_does_not_read(void **state)
+{
+    struct fixture *f = *state;
+    int sock = fixture_attached_client(f), err = 0;
+    unsigned n = 0;
+
+    while (!err && n++ < 1000000)
+        err = post(f, n);
+    assert_int_equal(err, -ENOBUFS);
+    assert_int_equal(post(f, 0), -ENOBUFS); // and does not write into the middle of a message
+    assert_true(vfiouser_server_client_pid(f->server) != 0);
+    fixture_pump(f);
+    assert_int_equal(vfiouser_server_client_pid(f->server), 0);
+    assert_int_equal(f->toy->detaches, 1);
+    assert_int_equal(post(f, 0), -ENOTCONN);
+    close(sock);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_bytes_on_the_wire, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_nobody_there, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_threads, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_client_that_does_not_read, fixture_setup,
+                                        fixture_teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
