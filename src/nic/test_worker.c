@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The worker's thread: it sleeps when idle, wakes for every doorbell, lets the gate close, retries
+// queues that wait, and backs off from mapped doorbells.
+#include "nic/test_port.h"
+
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "nic/doorbell.h"
+#include "nic/nic.h"
+
+#define TIMEOUT_NS (5 * NS_PER_S)
+
+static struct test_port *fixture;
+
+// The worker asks the card for its ports: here there is one, and no card.
+struct nic_port *nic_card_port(struct nic_card *card, unsigned index)
+{
+    (void)card;
+    return index ? NULL : fixture->port;
+}
+
+static int setup(void **state)
+{
+    fixture = test_port_new();
+    test_rx_on(fixture, 2, 2, true);
+    test_tx_on(fixture, 0);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    test_port_free(*state);
+    return 0;
+}
+
+static struct nic_worker_counts counts(const struct nic_worker *worker)
+{
+    struct nic_worker_counts c;
+
+    nic_worker_counts_get(worker, &c);
+    return c;
+}
+
+// True as soon as the counter has reached `want`.
+static bool wait_for(const _Atomic uint64_t *counter, uint64_t want)
+{
+    uint64_t end_ns = clock_now_ns() + TIMEOUT_NS;
+
+    while (counted(counter) < want) {
+        if (clock_now_ns() > end_ns)
+            return false;
+        usleep(10);
+    }
+    return true;
+}
+
+// As a driver learns that its buffer is free: DD, then everything that the card did before it.
+static bool wait_for_done(const struct test_port *t, unsigned index)
+{
+    const uint32_t *status = (const uint32_t *)(t->vm[0].mem + TX_RING(0) + index * 16 + 12);
+    uint64_t end_ns = clock_now_ns() + TIMEOUT_NS;
+
+    while (__atomic_load_n(status, __ATOMIC_ACQUIRE) != htole32(HW_TXO_DD)) {
+        if (clock_now_ns() > end_ns)
+            return false;
+        usleep(10);
+    }
+    return true;
+}
+
+static void wait_for_sleep(const struct nic_worker *worker)
+{
+    for (unsigned i = 0; i < 1000 && !counts(worker).sleeps; i++)
+        usleep(1000);
+    usleep(2000); // past what the start may still have to do
+}
+
+static void test_poll_without_thread(void **state)
+{
+    struct test_port *t = *state;
+    struct nic_worker *worker;
+    uint8_t bytes[64];
+
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    nic_worker_poll(worker);
+    assert_int_equal(nic_worker_poll(worker), 0);
+    make_frame(bytes, 1, 0, 0x88b5, 64);
+    test_tx_frame(t, 0, bytes, 64, TX_DATA);
+    assert_int_equal(nic_worker_poll(worker), 1);
+    assert_int_equal(nic_worker_poll(worker), 0);
+    assert_int_equal(counted(&t->port->counters.pool[1].rx_frames), 1);
+    // The cable is looked at again within its pause.
+    make_frame(bytes, 1, 9, 0x88b5, 64);
+    uplink_put(bytes, 64);
+    for (unsigned i = 0; i < 10; i++)
+        nic_worker_poll(worker);
+    assert_int_equal(counted(&t->port->counters.pool[1].rx_frames), 2);
+    assert_true(counts(worker).batches >= 14);
+    nic_worker_destroy(worker);
+}
+
+static void test_wakes_for_every_doorbell(void **state)
+{
+    struct test_port *t = *state;
+    struct nic_worker *worker;
+    uint8_t bytes[64];
+
+    make_frame(bytes, 1, 0, 0x88b5, 64);
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_start(worker), 0);
+    for (unsigned i = 1; i <= 3000; i++) {
+        test_tx_frame(t, 0, bytes, 64, TX_DATA);
+        if (!wait_for_done(t, (i - 1) % RING_LEN))
+            fail_msg("doorbell %u was lost", i);
+        nic_rxq_set_tail(t->port, 2, (i + RING_LEN - 2) % RING_LEN);
+        // Sometimes while it falls asleep, sometimes when it sleeps.
+        if (i % 4 == 0)
+            usleep(i % 200);
+    }
+    assert_true(counts(worker).sleeps > 0);
+    nic_worker_destroy(worker);
+}
+
+static void test_sleeps_when_idle(void **state)
+{
+    struct nic_worker *worker;
+    struct nic_worker_counts before, after;
+
+    (void)state;
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_start(worker), 0);
+    wait_for_sleep(worker);
+    before = counts(worker);
+    usleep(50000);
+    after = counts(worker);
+    assert_int_equal(after.batches, before.batches);
+    assert_int_equal(after.sleeps, before.sleeps);
+    // A kick is one wake-up.
+    nic_worker_kick(NULL);
+    usleep(20000);
+    after = counts(worker);
+    assert_in_range(after.batches, before.batches + 1, before.batches + 3);
+    nic_worker_destroy(worker);
+}
+
+static void test_gate(void **state)
+{
+    struct test_port *t = *state;
+    struct nic_worker *worker;
+    uint8_t bytes[64];
+
+    make_frame(bytes, 1, 0, 0x88b5, 64);
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_start(worker), 0);
+    for (unsigned i = 1; i <= 100; i++) {
+        gate_close(&t->gate);
+        test_tx_frame(t, 0, bytes, 64, TX_DATA);
+        // Tables change under the closed gate, and hold for what is sent after it.
+        reg(t, HW_PFVFRE(0), i & 1 ? 0 : UINT32_MAX);
+        t->port->derived_stale = true;
+        if (i % 10 == 0)
+            usleep(1000);
+        assert_int_equal(counted(&t->port->counters.pool[0].tx_frames), i - 1);
+        gate_open(&t->gate);
+        assert_true(wait_for(&t->port->counters.pool[0].tx_frames, i));
+        assert_int_equal(counted(&t->port->counters.pool[1].rx_frames), i / 2);
+        le64_put(t->vm[1].mem + RX_RING(0) + i / 2 % RING_LEN * 16,
+                 VM_IOVA + RX_BUFFER(i / 2 % RING_LEN));
+        nic_rxq_set_tail(t->port, 2, (i / 2 + RING_LEN - 1) % RING_LEN);
+    }
+    nic_worker_destroy(worker);
+}
+
+static void test_waiting_sender(void **state)
+{
+    struct test_port *t = *state;
+    struct nic_worker *worker;
+    uint8_t bytes[64];
+
+    reg(t, HW_SRRCTL(2), 2 | 1u << HW_SRRCTL_DESCTYPE_SHIFT);
+    assert_true(nic_rxq_control(t->port, 2));
+    nic_rxq_set_tail(t->port, 2, 0);
+    make_frame(bytes, 1, 0, 0x88b5, 64);
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_start(worker), 0);
+    for (unsigned i = 0; i < 10; i++)
+        test_tx_frame(t, 0, bytes, 64, TX_DATA + i * 64);
+    usleep(20000);
+    assert_int_equal(counted(&t->port->counters.pool[0].tx_frames), 0);
+    assert_true(counts(worker).batches < 200); // waits, does not spin
+    for (unsigned i = 1; i <= 10; i++) {
+        nic_rxq_set_tail(t->port, 2, i);
+        assert_true(wait_for(&t->port->counters.pool[1].rx_frames, i));
+    }
+    assert_int_equal(counted(&t->port->counters.pool[1].rx_no_descriptor_drops), 0);
+    // The receiver goes away: the sender is free.
+    test_tx_frame(t, 0, bytes, 64, TX_DATA);
+    usleep(5000);
+    gate_close(&t->gate);
+    nic_rxq_disable(t->port, 2);
+    gate_open(&t->gate);
+    assert_true(wait_for(&t->port->counters.pool[0].tx_frames, 11));
+    nic_worker_destroy(worker);
+}
+
+static void test_mapped_back_off(void **state)
+{
+    struct test_port *t = *state;
+    struct nic_worker *worker;
+    struct nic_worker_counts before, after;
+    uint8_t *page;
+
+    assert_int_equal(nic_doorbell_create(&t->port->doorbells[3]), 0);
+    page = mmap(NULL, NIC_DOORBELL_LEN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+                nic_doorbell_fd(t->port->doorbells[3]), 0);
+    assert_true(page != MAP_FAILED);
+    nic_doorbell_publish(t->port, 3);
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_start(worker), 0);
+    usleep(400000); // through all steps down to the slowest
+    before = counts(worker);
+    usleep(100000);
+    after = counts(worker);
+    assert_in_range(after.batches - before.batches, 1, 15);
+    // A store without a message is seen.
+    le32_put(page + HW_VFTDT(0) - NIC_DOORBELL_BAR_OFFSET, 5);
+    for (unsigned i = 0; i < 1000 && atomic_load(&t->port->txq[6].tail) != 5; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&t->port->txq[6].tail), 5);
+    nic_worker_destroy(worker);
+    munmap(page, NIC_DOORBELL_LEN_BYTES);
+    nic_doorbell_destroy(t->port->doorbells[3]);
+}
+
+// An uplink whose fd is readable for ever, with nothing to receive, does not keep the worker busy.
+static void test_lying_uplink(void **state)
+{
+    struct nic_worker *worker;
+    struct nic_worker_counts before, after;
+
+    (void)state;
+    test_uplink.wait_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_start(worker), 0);
+    usleep(50000);
+    before = counts(worker);
+    usleep(300000);
+    after = counts(worker);
+    assert_true(after.batches - before.batches < 200);
+    nic_worker_destroy(worker);
+    close(test_uplink.wait_fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_poll_without_thread, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_wakes_for_every_doorbell, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_sleeps_when_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_gate, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_waiting_sender, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mapped_back_off, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lying_uplink, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
