@@ -182,9 +182,9 @@ static void pf_vfs_changed(void *dev, bool enabled, unsigned num_vfs)
     assert(count <= NIC_VFS_MAX);
     // Queues change hands between the PF and its VFs. Those of VFs that go were reset before they
     // went; those of VFs that come start from reset.
-    for (unsigned vf = port->vf_count; vf < count; vf++)
+    for (unsigned vf = port->num_vfs; vf < count; vf++)
         nic_vfwin_reset(port, vf, false);
-    port->vf_count = count;
+    port->num_vfs = count;
     nic_port_vfs_changed(port);
 }
 

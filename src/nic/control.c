@@ -49,9 +49,12 @@ void nic_port_vfs_changed(struct nic_port *port)
 {
     // GCR_EXT.VT_Mode: none, 16 pools of 8 queues, 32 of 4, 64 of 2 (82599 §8.2.3.4).
     static const uint8_t queues[4] = {0, 8, 4, 2};
+    unsigned pools;
 
     assert(gate_is_closed(port->gate));
     port->queues_per_vf = queues[nic_reg(port, HW_GCR_EXT) & HW_GCR_EXT_VT_MODE_MASK];
+    pools = port->queues_per_vf ? NIC_QUEUES_MAX / port->queues_per_vf : NIC_VFS_MAX;
+    port->vf_count = port->num_vfs < pools ? port->num_vfs : pools;
     port->derived_stale = true;
     nic_intr_allocation_changed(port);
 }
@@ -98,8 +101,8 @@ uint32_t nic_control_status_read(struct nic_port *port, unsigned index)
     uint32_t value = port->index << HW_STATUS_LAN_ID_SHIFT;
 
     (void)index;
-    if (port->vf_count)
-        value |= HW_STATUS_IOV_ACTIVE | port->vf_count << HW_STATUS_NUM_VFS_SHIFT;
+    if (port->num_vfs)
+        value |= HW_STATUS_IOV_ACTIVE | port->num_vfs << HW_STATUS_NUM_VFS_SHIFT;
     // The master disable handshake (82599 §5.2.5.3.2) ends at once: nothing is outstanding between
     // two register cycles.
     if (!(nic_reg(port, HW_CTRL) & HW_CTRL_MASTER_DISABLE))

@@ -14,7 +14,7 @@ static void tell_pf(struct nic_port *port, unsigned vf)
 static void tell_vf(struct nic_port *port, unsigned vf, uint32_t status)
 {
     port->mailbox[vf].vf_status |= status;
-    if (vf < port->vf_count)
+    if (vf < port->num_vfs)
         nic_intr_cause(port, &port->intr_vf[vf], 0, clock_now_ns());
 }
 

@@ -49,7 +49,9 @@ struct nic_port {
     struct pci_function *vf[NIC_VFS_MAX];
     struct dma_port *pf_dma; // pci_function_dma(pf), kept for the data path
     struct dma_port *vf_dma[NIC_VFS_MAX];
-    unsigned vf_count;      // NumVFs while VF Enable is set, else 0 (gate closed)
+    unsigned num_vfs;       // NumVFs while VF Enable is set, else 0 (gate closed)
+    unsigned vf_count;      // those of them that have a pool: 64 VFs may exist where the mode has 16
+                            // or 32 pools (gate closed)
     unsigned queues_per_vf; // GCR_EXT.VT_Mode: which queues a VF's window shows and whose requester
                             // ID they have; 0, 2, 4 or 8 (gate closed)
 

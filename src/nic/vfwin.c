@@ -63,7 +63,7 @@ enum hw_row nic_vfwin_target(const struct nic_port *port, unsigned vf, enum hw_v
 {
     switch (rows[row].window) {
     case WINDOW_QUEUE:
-        if (index >= port->queues_per_vf || nic_vf_of_queue(port, vf * port->queues_per_vf) < 0)
+        if (vf >= port->vf_count || index >= port->queues_per_vf)
             return HW_ROW_NONE;
         *target_index = vf * port->queues_per_vf + index;
         return rows[row].target;
