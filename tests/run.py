@@ -26,6 +26,7 @@ LINES_OF_A_FAILURE = 60
 E2E_LIMIT_S = 420
 # A list, as Meson reads one: a comma would end up inside an argument.
 SANITIZER_ARGS = "['-fno-sanitize-recover=all','-fno-omit-frame-pointer']"
+FUZZ_ARGS = SANITIZER_ARGS.replace("[", "['-fsanitize=fuzzer-no-link',")
 
 
 class Stop(BaseException):
@@ -181,7 +182,8 @@ def stage_sanitizers(totals):
 
 
 def stage_fuzz(totals):
-    options = ["-Dfuzz=true", "-Db_lundef=false"]
+    options = ["-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+               f"-Dc_args={FUZZ_ARGS}"]
     if build(totals, "fuzz", "build-fuzz", "clang", options):
         meson_tests(totals, "fuzz", "build-fuzz",
                     ["--suite", "fuzz", "--timeout-multiplier", "2"], {})
