@@ -102,7 +102,8 @@ void nic_offload_sums(struct nic_frame *frame, const struct nic_offload *o)
     if (o->ip_sum && o->ipv4) {
         uint8_t *ip = frame->head + o->l3_offset;
 
-        be16_put(ip + 10, 0);
+        // The field counts as it is: 0 for a plain header; for a tunnel, whose outer IP header,
+        // tunnel and inner IP header the driver names as one, what cancels the rest out.
         be16_put(ip + 10, (uint16_t)~nic_offload_fold(
                               nic_offload_sum(ip, o->l4_offset - o->l3_offset, false)));
     }

@@ -2,6 +2,9 @@
 // Receive queues: one or several buffers a packet, advanced and legacy descriptors (82599 §7.1).
 // Deviation: no header split; with SRRCTL.DESCTYPE 2 and 5 each packet goes whole into the packet
 // buffers, as the hardware does with headers that it does not know. No receive side coalescing.
+// Deviation: frames from another pool are spread by RSS and get checksum verdicts too, where the
+// card made the checksums (nic_packet_frame()); the 82599 does neither for them. A driver sees the
+// same bits as for frames from the cable.
 // Private to src/nic.
 #ifndef VIREO_NIC_RXQ_H
 #define VIREO_NIC_RXQ_H
