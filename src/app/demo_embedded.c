@@ -3,6 +3,7 @@
 // child holds the card, two more are guests that each drive VFs with our own driver.
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -66,12 +67,19 @@ static void child_end(struct child *c, int signal_number)
     *c = (struct child){.fd = -1};
 }
 
-// In the child: dies with its parent, also where that died before this was set.
-static void child_start(pid_t parent)
+// In the child: dies with its parent, also where that died before this was set; and lets go of what
+// is the parent's.
+static void child_start(struct demo *d, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(EXIT_FAILURE);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    for (unsigned i = 0; i < GUESTS; i++) {
+        if (d->guests[i].fd >= 0)
+            close(d->guests[i].fd);
+    }
 }
 
 static int card_spawn(struct demo *d)
@@ -86,7 +94,7 @@ static int card_spawn(struct demo *d)
         return -errno;
     d->card.pid = fork();
     if (!d->card.pid) {
-        child_start(parent);
+        child_start(d, parent);
         close(pipe_fds[0]);
         _exit(demo_card_run(d->dir, pipe_fds[1]));
     }
@@ -108,7 +116,7 @@ static int guest_spawn(struct demo *d, unsigned index)
         return -errno;
     guest->pid = fork();
     if (!guest->pid) {
-        child_start(parent);
+        child_start(d, parent);
         close(fds[0]);
         log_set_level(LOG_LEVEL_ERROR);
         _exit(demo_guest_run(fds[1]));
@@ -514,19 +522,33 @@ static void check_end(struct demo *d)
                     WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), left);
 }
 
-// Whatever the card could not remove itself.
+// Whatever the card could not remove itself. Safe in a signal handler.
 static void dir_remove(const char *path)
 {
-    struct dirent *entry;
-    DIR *dir = opendir(path);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    while (dir && (entry = readdir(dir))) {
-        if (entry->d_name[0] != '.')
-            unlinkat(dirfd(dir), entry->d_name, 0);
+    if (fd < 0)
+        return;
+    for (char vf = '0'; vf < '0' + (char)DEMO_CARD_VFS; vf++) {
+        char name[] = "port0-vf?.sock";
+
+        name[8] = vf;
+        unlinkat(fd, name, 0);
     }
-    if (dir)
-        closedir(dir);
+    unlinkat(fd, RUN_DIR_CTL, 0);
+    close(fd);
     rmdir(path);
+}
+
+static struct demo *interrupted; // what a signal has to clean up after
+
+static void on_signal(int signal_number)
+{
+    // The children die with us.
+    if (interrupted->card.pid > 0)
+        kill(interrupted->card.pid, SIGKILL);
+    dir_remove(interrupted->dir);
+    _exit(128 + signal_number);
 }
 
 int vireo_demo(const struct invocation *inv)
@@ -541,7 +563,10 @@ int vireo_demo(const struct invocation *inv)
         fprintf(stderr, "vireo demo: %s: %s\n", d.dir, strerror(errno));
         return EXIT_FAILURE;
     }
+    interrupted = &d;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTERM, on_signal);
+    signal(SIGINT, on_signal);
     demo_report_init(&d.report, inv->json);
     ret = card_spawn(&d);
     if (ret)
@@ -559,5 +584,7 @@ int vireo_demo(const struct invocation *inv)
         check_end(&d);
     child_end(&d.card, SIGKILL);
     dir_remove(d.dir);
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
     return demo_report_finish(&d.report, (double)(clock_now_ns() - start_ns) / NS_PER_S);
 }

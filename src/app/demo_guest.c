@@ -12,11 +12,14 @@
 
 #include "base/clock.h"
 
-#define RING_LEN       512u
-#define BUFFER_COUNT   4096u
-#define BATCH          32u
-#define WINDOW         192u // data frames on the way without an ACK
-#define ACK_EVERY      32u
+#define RING_LEN     512u
+#define BUFFER_COUNT 4096u
+#define BATCH        32u
+#define WINDOW                                                                                     \
+    256u                  // buffers' worth of data on the way without an ACK: the receiver's ring
+                          // drops what it has no room for, as a card's does
+#define ACK_EVERY      8u // frames
+#define ACK_ASK_NS     NS_PER_MS
 #define STALL_LIMIT_NS (4 * NS_PER_S) // nothing came for so long: it is lost
 #define PING_LEN       64u
 #define UDP_PAYLOAD    1000u
@@ -290,41 +293,67 @@ static int send_batch(struct slot *s, struct vf_buffer **frames, unsigned n)
     return 0;
 }
 
-static int task_send(struct slot *s, const struct demo_task *task, struct demo_answer *answer)
+struct bulk {
+    uint64_t seq, acked; // next to send; first that is not acknowledged
+    uint64_t progress_ns, asked_ns;
+    bool done;
+};
+
+// As many frames as the window allows, up to a batch. How many; -errno.
+static int bulk_send_some(struct slot *s, const struct demo_task *task, struct bulk *b,
+                          struct demo_answer *answer)
 {
     struct demo_addresses to = addresses_to(s, task->peer);
-    uint64_t start_ns = clock_now_ns(), end_ns = start_ns + task->ms * NS_PER_MS;
-    uint64_t seq = 0, acked = 0, progress_ns = start_ns, acked_before;
-    bool done = false;
+    unsigned window = WINDOW * DEMO_BUFFER_SIZE / (task->len_max + DEMO_BUFFER_SIZE - 1);
+    struct vf_buffer *frames[BATCH];
+    unsigned n = 0;
+    int ret;
 
-    while (!done || acked < seq) {
-        struct vf_buffer *frames[BATCH];
-        unsigned n = 0;
+    while (n < BATCH && b->seq - b->acked < window) {
+        uint32_t len = data_len(task, b->seq);
 
-        done = clock_now_ns() >= end_ns;
-        while (!done && n < BATCH && seq - acked < WINDOW) {
-            frames[n] = demo_frame_make(s->vf, &to, DEMO_DATA, seq, data_len(task, seq));
-            if (!frames[n])
-                break;
-            answer->bytes += data_len(task, seq++);
-            n++;
-        }
-        if (send_batch(s, frames, n))
-            return fail(answer, -ETIMEDOUT, "the send queue is stuck");
+        frames[n] = demo_frame_make(s->vf, &to, DEMO_DATA, b->seq, len);
+        if (!frames[n])
+            break;
+        answer->bytes += len;
+        b->seq++;
+        n++;
+    }
+    ret = send_batch(s, frames, n);
+    return ret ? ret : (int)n;
+}
+
+static int task_send(struct slot *s, const struct demo_task *task, struct demo_answer *answer)
+{
+    uint64_t start_ns = clock_now_ns(), now_ns = start_ns;
+    struct bulk b = {.progress_ns = start_ns};
+
+    while (!b.done || b.acked < b.seq) {
+        uint64_t acked_before = b.acked;
+        int n = 0;
+
+        b.done = now_ns - start_ns >= task->ms * NS_PER_MS;
+        if (!b.done)
+            n = bulk_send_some(s, task, &b, answer);
+        acks_take(s, &b.acked);
+        now_ns = clock_now_ns();
+        if (b.acked != acked_before)
+            b.progress_ns = now_ns;
         // The last frames may be too few for an ACK of their own: ask for it.
-        if (done && acked < seq && send_frame(s, task->peer, DEMO_END, seq, DEMO_FRAME_MIN))
-            return fail(answer, -ETIMEDOUT, "the send queue is stuck");
-        acked_before = acked;
-        acks_take(s, &acked);
-        if (acked != acked_before)
-            progress_ns = clock_now_ns();
-        else if (clock_now_ns() - progress_ns > STALL_LIMIT_NS)
+        if (n >= 0 && b.done && now_ns - b.progress_ns > ACK_ASK_NS &&
+            now_ns - b.asked_ns > ACK_ASK_NS) {
+            n = send_frame(s, task->peer, DEMO_END, b.seq, DEMO_FRAME_MIN);
+            b.asked_ns = now_ns;
+        }
+        if (n < 0)
+            return fail(answer, n, "the send queue is stuck");
+        if (now_ns - b.progress_ns > STALL_LIMIT_NS)
             return fail(answer, -ETIMEDOUT, "frames were lost: their ACK did not come");
-        else if (!n)
+        if (!n)
             sched_yield();
     }
-    answer->frames = seq;
-    answer->ns = clock_now_ns() - start_ns;
+    answer->frames = b.seq;
+    answer->ns = now_ns - start_ns;
     return send_frame(s, task->peer, DEMO_END, UINT64_MAX, DEMO_FRAME_MIN);
 }
 

@@ -47,6 +47,10 @@ static void test_example(void **state)
     const struct card_config_port *port = &config.port[0];
 
     (void)state;
+    if (!getenv("EXAMPLE_CONF")) {
+        print_message("SKIPPED: EXAMPLE_CONF names no file (Meson sets it)\n");
+        skip();
+    }
     if (card_config_read(getenv("EXAMPLE_CONF"), &config, error, sizeof error))
         fail_msg("%s", error);
     assert_int_equal(config.port_count, 1);
