@@ -207,6 +207,30 @@ static void test_interrupt_range_is_never_memory(void **state)
     host_domain_detach(f->domain, f->rid);
 }
 
+// Faults of many requesters, in and past the records' number: each round of them is seen, so no
+// record is ever left behind without an event.
+static void test_faults_are_all_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct dma_port *port = test_calloc(1, sizeof *port);
+    uint64_t before;
+    uint32_t run;
+
+    for (unsigned round = 1; round <= 20; round++) {
+        before = host_iommu_faults(f->iommu);
+        for (unsigned i = 0; i < round; i++) {
+            dma_port_init(port, (rid_t){(uint16_t)(0x200 + round * 32 + i)}, vtd_dma_ops(), f->vtd,
+                          vtd_generation(f->vtd));
+            port->bus_master = true;
+            assert_null(dma_at(port, (iova_t){0}, 1, DMA_READ, &run));
+        }
+        while (sd_event_run(f->loop, 0) > 0)
+            ;
+        assert_int_equal(host_iommu_faults(f->iommu) - before, round < 8 ? round : 8);
+    }
+    test_free(port);
+}
+
 static void test_two_functions_two_domains(void **state)
 {
     struct fixture *f = *state;
@@ -239,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_superpages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remap_small_to_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupt_range_is_never_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_faults_are_all_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_two_functions_two_domains, setup, teardown),
     };
     return cmocka_run_group_tests_name("host/iommu_driver", tests, NULL, NULL);
