@@ -197,7 +197,7 @@ static int vf_backing(void *dev, unsigned bar, uint64_t offset, struct pci_backi
         return -ENOENT;
     *out = (struct pci_backing){
         .fd = nic_doorbell_fd(pages),
-        .fd_offset = 0,
+        .fd_offset = NIC_DOORBELL_BAR_OFFSET,
         .bar_offset = NIC_DOORBELL_BAR_OFFSET,
         .len_bytes = NIC_DOORBELL_LEN_BYTES,
     };

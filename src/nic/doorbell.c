@@ -43,11 +43,11 @@ int nic_doorbell_create(struct nic_doorbell_pages **out)
     if (pages->fd < 0)
         goto fail;
     // The VM's process gets this fd: it must not be able to take the pages from under us.
-    if (ftruncate(pages->fd, NIC_DOORBELL_LEN_BYTES) ||
+    if (ftruncate(pages->fd, NIC_DOORBELL_BAR_OFFSET + NIC_DOORBELL_LEN_BYTES) ||
         fcntl(pages->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
         goto fail_fd;
-    pages->mem =
-        mmap(NULL, NIC_DOORBELL_LEN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, pages->fd, 0);
+    pages->mem = mmap(NULL, NIC_DOORBELL_LEN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, pages->fd,
+                      NIC_DOORBELL_BAR_OFFSET);
     if (pages->mem == MAP_FAILED)
         goto fail_fd;
     *out = pages;

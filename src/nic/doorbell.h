@@ -22,7 +22,9 @@ struct nic_doorbell_pages; // owns the memfd
 
 int nic_doorbell_create(struct nic_doorbell_pages **out); // 0, -errno
 void nic_doorbell_destroy(struct nic_doorbell_pages *pages);
-int nic_doorbell_fd(const struct nic_doorbell_pages *pages); // sealed against shrinking
+// The file, sealed against shrinking. It is laid out as the BAR is (a region and its mappable areas
+// share one file offset in vfio-user), so the pages lie at NIC_DOORBELL_BAR_OFFSET.
+int nic_doorbell_fd(const struct nic_doorbell_pages *pages);
 
 // Worker, each round: reads the tails; sees whether a ring or control word changed. Returns true
 // where anything did. A change of base, length or control is applied at once, to regs[] too (the

@@ -21,7 +21,7 @@ static int setup(void **state)
     f.t = test_port_new();
     assert_int_equal(nic_doorbell_create(&f.t->port->doorbells[0]), 0);
     f.page = mmap(NULL, NIC_DOORBELL_LEN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-                  nic_doorbell_fd(f.t->port->doorbells[0]), 0);
+                  nic_doorbell_fd(f.t->port->doorbells[0]), NIC_DOORBELL_BAR_OFFSET);
     assert_true(f.page != MAP_FAILED);
     nic_doorbell_publish(f.t->port, 0);
     *state = &f;
@@ -84,7 +84,7 @@ static void test_fd_is_sealed(void **state)
     struct stat st;
 
     assert_int_equal(fstat(fd, &st), 0);
-    assert_int_equal(st.st_size, NIC_DOORBELL_LEN_BYTES);
+    assert_int_equal(st.st_size, NIC_DOORBELL_BAR_OFFSET + NIC_DOORBELL_LEN_BYTES);
     assert_int_equal(ftruncate(fd, 0), -1);
     assert_int_equal(ftruncate(fd, 2 * NIC_DOORBELL_LEN_BYTES), -1);
 }

@@ -245,11 +245,12 @@ static void test_page_0_samples_the_pages(void **state)
     assert_int_equal(pci_backing_get(t->seg, test_card_vf_rid(0, 1), 0, 0, &backing), 0);
     assert_int_equal(backing.bar_offset, NIC_DOORBELL_BAR_OFFSET);
     assert_int_equal(backing.len_bytes, NIC_DOORBELL_LEN_BYTES);
+    assert_int_equal(backing.fd_offset, backing.bar_offset);
     assert_int_equal(pci_backing_get(t->seg, test_card_vf_rid(0, 1), 0, 0x1001, &backing), -ENOENT);
     assert_int_equal(pci_backing_get(t->seg, test_card_vf_rid(0, 1), 3, 0, &backing), -ENOENT);
     assert_int_equal(pci_backing_get(t->seg, test_card_pf_rid(0), 0, 0, &backing), -ENOENT);
     pages = mmap(NULL, NIC_DOORBELL_LEN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-                 nic_doorbell_fd(t->port->doorbells[1]), 0);
+                 nic_doorbell_fd(t->port->doorbells[1]), NIC_DOORBELL_BAR_OFFSET);
     assert_true(pages != MAP_FAILED);
     tail = (volatile uint32_t *)(pages + HW_VFTDT(1) - NIC_DOORBELL_BAR_OFFSET);
     *tail = 0x1234;

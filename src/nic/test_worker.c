@@ -216,7 +216,7 @@ static void test_mapped_back_off(void **state)
 
     assert_int_equal(nic_doorbell_create(&t->port->doorbells[3]), 0);
     page = mmap(NULL, NIC_DOORBELL_LEN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
-                nic_doorbell_fd(t->port->doorbells[3]), 0);
+                nic_doorbell_fd(t->port->doorbells[3]), NIC_DOORBELL_BAR_OFFSET);
     assert_true(page != MAP_FAILED);
     nic_doorbell_publish(t->port, 3);
     assert_int_equal(nic_worker_create(NULL, &worker), 0);
