@@ -60,6 +60,8 @@ def rule_includes(top, layers):
             # Files that the build makes are not there; their room still counts.
             if "/" not in target:
                 yield f'{where}: "{target}": write the room, as in "{room}/{target}"'
+            elif target.startswith("support/") and path.name.startswith("test_"):
+                pass  # tests/support is for every test, and for nothing else
             elif allowed is not None and target.split("/")[0] not in allowed:
                 yield f"{where}: {room} may not include {target}"
 
