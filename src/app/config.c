@@ -628,8 +628,8 @@ static int identity_derive(struct parse *p, const config_setting_t *root)
 
     p->out->serial = seed_hash(p->seed, 's');
     for (unsigned i = 0; i < p->out->port_count; i++) {
-        // Locally administered. The ports differ in the fifth byte: the sixth leaves room above for
-        // the VFs' addresses.
+        // Locally administered. The ports differ in the fifth byte; the PF driver makes the VFs'
+        // addresses from this one by changing the first.
         uint8_t mac[NIC_MAC_LEN] = {
             0x02, (uint8_t)(hash >> 24), (uint8_t)(hash >> 16), (uint8_t)(hash >> 8), (uint8_t)i,
             0};

@@ -154,6 +154,9 @@ static void command_unknown(struct argp_state *state, const char *word)
 
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         names[i] = commands[i].name;
+    if (!strcmp(word, "vf") || !strcmp(word, "pci"))
+        argp_error(state, "which? There is %s",
+                   word[0] == 'v' ? "'vf list' and 'vf set'" : "'pci list' and 'pci dump'");
     near = spelling_nearest(word, names, ARRAY_LEN(names));
     argp_error(state, "no command '%s'%s%s%s", word, near ? ": did you mean '" : "",
                near ? near : "", near ? "'?" : "");
@@ -191,7 +194,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         words = command_match(state->argv, state->next - 1, state->argc, &args->command);
         if (!words) {
             char text[64];
-            bool second = (!strcmp(arg, "vf") || !strcmp(arg, "pci")) && state->next < state->argc;
+            bool second = (!strcmp(arg, "vf") || !strcmp(arg, "pci")) &&
+                          state->next < state->argc && state->argv[state->next][0] != '-';
 
             snprintf(text, sizeof text, "%s%s%s", arg, second ? " " : "",
                      second ? state->argv[state->next] : "");
