@@ -78,7 +78,7 @@ static uint32_t pf_mailbox_read(struct test_card *card, unsigned vf)
 
 void test_card_vf_reset(struct test_card *card, unsigned vf)
 {
-    card->mailbox[vf].vfu = false;
+    // Whether a real card gives the buffer back here is not said: do not rely on it.
     card->mailbox[vf].vf_events = 0;
     card->regs[HW_PFVFLRE(vf / 32) / 4] |= HW_PFVFLRE_BIT(vf);
     raise_pf(card, HW_EICR_MAILBOX);
@@ -222,6 +222,8 @@ static uint32_t vf_read(struct driver_bus *bus, uint32_t offset)
         return UINT32_MAX;
     if (offset == HW_VFMAILBOX)
         return test_card_vf_read(b->card, b->vf);
+    if (offset == HW_VFSTATUS)
+        b->status_reads++;
     if (offset == HW_VFLINKS)
         return b->card->link_up ? HW_LINKS_UP | HW_LINKS_SPEED_10G : 0;
     if (offset_is(offset, HW_VFMBMEM(0), HW_MAILBOX_WORDS, &n))

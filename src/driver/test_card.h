@@ -25,7 +25,8 @@ struct test_vf_bus {
     unsigned vf;
     uint32_t regs[HW_VF_BAR_BYTES / 4];
     uint32_t config_id;
-    unsigned writes; // register writes that reached the card
+    unsigned writes;       // register writes that reached the card
+    unsigned status_reads; // of VFSTATUS
     struct driver_dma dma[TEST_DMA_MAX];
     unsigned dma_count;
     unsigned dma_fail_at; // this allocation (1 …) fails; 0: none

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "driver/pf_mailbox.h"
+
 static bool poll_readable(const struct pf_driver *pf, int timeout_ms)
 {
     struct pollfd p = {.fd = pf_driver_irq_fd(pf), .events = POLLIN};
@@ -282,6 +284,27 @@ static void test_notice_waits_for_unread_answer(void **state)
     fixture_end(&f);
 }
 
+// Nor is a request that came in just now.
+static void test_notice_spares_a_request(void **state)
+{
+    struct pf_mailbox m;
+    struct pf_fixture f;
+
+    (void)state;
+    fixture_init(&f);
+    pf_mailbox_init(&m, &f.card->pf_bus, 3);
+    pf_mailbox_notify(&m, HW_MSG_PF_CONTROL, 0);
+    vf_put(&f, 3, (const uint32_t[]){HW_MSG_SET_VLAN}, 1);
+    assert_int_equal(pf_mailbox_run(&m, 1000), 1000 + PF_MAILBOX_RETRY_MS * 1000000);
+    assert_int_equal(f.card->mailbox[3].words[0], HW_MSG_SET_VLAN);
+    assert_false(f.card->mailbox[3].pfu);
+    f.card->regs[HW_PFMBICR(0) / 4] = 0;
+    assert_int_equal(pf_mailbox_run(&m, 1001), 1000 + PF_MAILBOX_RETRY_MS * 1000000);
+    assert_int_equal(pf_mailbox_run(&m, 2000000), UINT64_MAX);
+    assert_int_equal(f.card->mailbox[3].words[0], HW_MSG_PF_CONTROL);
+    fixture_end(&f);
+}
+
 // A VF that sits on the buffer costs the PF a bounded number of attempts, driven by its timer.
 static void test_stuck_vf(void **state)
 {
@@ -468,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_fd),
         cmocka_unit_test(test_link_change_is_told),
         cmocka_unit_test(test_notice_waits_for_unread_answer),
+        cmocka_unit_test(test_notice_spares_a_request),
         cmocka_unit_test(test_stuck_vf),
         cmocka_unit_test(test_no_ping_pong),
         cmocka_unit_test(test_vf_reset_forgets),

@@ -181,6 +181,44 @@ static void test_open(void **state)
     }
 }
 
+// A PF that allows fewer queues than we would like, or says nonsense.
+static uint32_t stingy_allowed;
+
+static void run_stingy_pf(void *ctx)
+{
+    struct pf_fixture *f = ctx;
+    uint32_t *words = f->card->mailbox[0].words;
+
+    run_pf(ctx);
+    if (words[0] == (HW_MSG_GET_QUEUES | DONE))
+        words[HW_MSG_QUEUES_TX] = stingy_allowed;
+}
+
+static void test_queues_by_pf(void **state)
+{
+    static const struct {
+        uint32_t allowed;
+        unsigned want;
+    } cases[] = {{1, 1}, {2, 2}, {0, 2}, {UINT32_MAX, 2}};
+    char error[200];
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        struct vf_fixture f;
+
+        vf_fixture_init(&f);
+        f.config.queue_count = 2;
+        f.config.buffer_count = 128;
+        fixture_open(&f.pf);
+        f.pf.card->on_event = run_stingy_pf;
+        f.pf.card->on_event_ctx = &f.pf;
+        stingy_allowed = cases[i].allowed;
+        assert_int_equal(vf_driver_open(&f.bus->bus, &f.config, &f.vf, error, sizeof error), 0);
+        assert_int_equal(vf_driver_queue_count(f.vf), cases[i].want);
+        vf_fixture_end(&f);
+    }
+}
+
 static void test_open_fails(void **state)
 {
     static const struct vf_config configs[] = {
@@ -418,6 +456,7 @@ static void test_send_plain(void **state)
     assert_int_equal(le32toh(ring[2].olinfo_status), 600 << 14 | HW_TXO_CC);
     assert_int_equal(le32toh(ring[3].cmd_type_len),
                      HW_TXD_TYPE_DATA | HW_TXD_DEXT | HW_TXD_IFCS | HW_TXD_EOP | HW_TXD_RS | 100);
+    assert_int_equal(le32toh(ring[3].olinfo_status), 0);
     context = (struct hw_tx_context_desc *)&ring[4];
     assert_int_equal(le32toh(context->vlan_macip_lens), 0x2003u << 16 | 14 << 9);
     assert_true(le32toh(ring[5].cmd_type_len) & HW_TXD_VLE);
@@ -519,6 +558,11 @@ static void test_send_full_ring(void **state)
         assert_int_equal(vf_send(f.vf, 0, &chain, 1), 1);
     }
     b[0] = make_frame(f.vf, 60);
+    assert_int_equal(vf_send(f.vf, 0, b, 1), 0);
+    card_send(&f, &next, 2);
+    // One descriptor is free: not enough for a frame and a new context.
+    b[0]->flags = VF_TX_VLAN;
+    b[0]->vlan = 5;
     assert_int_equal(vf_send(f.vf, 0, b, 1), 0);
     card_send(&f, &next, vf_reg(&f, HW_VFTDT(0)));
     assert_int_equal(vf_send(f.vf, 0, b, 1), 1);
@@ -687,6 +731,7 @@ static void test_mapped_pages(void **state)
     f.bus->bus.mapped_start = 0x1000;
     f.bus->bus.mapped_len = 0x2000;
     vf_fixture_open(&f);
+    assert_true(f.bus->status_reads >= 2); // after setting up each queue
     assert_int_equal(vf_reg(&f, HW_VFTDLEN(0)), 0);
     assert_int_equal(pages[(HW_VFTDLEN(0) - 0x1000) / 4], 64 * 16);
     assert_int_equal(pages[(HW_VFRDT(0) - 0x1000) / 4], 63);
@@ -702,12 +747,19 @@ static void test_mapped_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),           cmocka_unit_test(test_open_fails),
-        cmocka_unit_test(test_receive_one),    cmocka_unit_test(test_receive_wraps),
-        cmocka_unit_test(test_receive_chain),  cmocka_unit_test(test_receive_without_buffers),
-        cmocka_unit_test(test_send_plain),     cmocka_unit_test(test_send_offloads),
-        cmocka_unit_test(test_send_full_ring), cmocka_unit_test(test_send_malformed),
-        cmocka_unit_test(test_requests),       cmocka_unit_test(test_service),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_queues_by_pf),
+        cmocka_unit_test(test_open_fails),
+        cmocka_unit_test(test_receive_one),
+        cmocka_unit_test(test_receive_wraps),
+        cmocka_unit_test(test_receive_chain),
+        cmocka_unit_test(test_receive_without_buffers),
+        cmocka_unit_test(test_send_plain),
+        cmocka_unit_test(test_send_offloads),
+        cmocka_unit_test(test_send_full_ring),
+        cmocka_unit_test(test_send_malformed),
+        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_service),
         cmocka_unit_test(test_mapped_pages),
     };
 
