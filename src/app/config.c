@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "app/config_text.h"
 #include "app/spelling.h"
 #include "base/bits.h"
 
@@ -657,74 +658,6 @@ static int root_read(struct parse *p, const config_setting_t *root)
     return ret ? ret : identity_derive(p, root);
 }
 
-// --- what libconfig does not catch ---
-
-static bool is_name_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-' || c == '*';
-}
-
-// Past the comment or string at `c`, or `c` itself where none begins. NULL: a string without end.
-static const char *comment_or_string_skip(const char *c)
-{
-    const char *end;
-
-    if (*c == '#' || (c[0] == '/' && c[1] == '/')) {
-        end = strchr(c, '\n');
-        return end ? end : c + strlen(c);
-    }
-    if (c[0] == '/' && c[1] == '*') {
-        end = strstr(c + 2, "*/");
-        return end ? end + 2 : c + strlen(c);
-    }
-    if (*c != '"')
-        return c;
-    for (c++; *c && *c != '"'; c++) {
-        if (*c == '\\' && c[1])
-            c++;
-    }
-    return *c ? c + 1 : NULL;
-}
-
-// libconfig 1.5 takes 4294967297 for 1, leaks what it has of a string without an end, and reads
-// other files at @include. So these are found here, before it sees the text.
-static int text_check(const char *text, const char *name, char *error, size_t error_len)
-{
-    unsigned line = 1;
-    const char *c = text;
-
-    while (*c) {
-        const char *next = comment_or_string_skip(c);
-        const char *problem = NULL;
-
-        if (!next) {
-            problem = "a string starts here and has no end";
-        } else if (*c == '@') {
-            problem = "'@include' is not supported: a card's config is one file";
-        } else if (next == c && *c >= '0' && *c <= '9') {
-            unsigned long long value = strtoull(c, (char **)&next, 0);
-            // A leading zero makes octal here and nothing of the kind there: digits decide.
-            if (c[0] == '0' && c[1] != 'x' && c[1] != 'X')
-                value = strtoull(c, (char **)&next, 10);
-            if (value > INT32_MAX)
-                problem = "a number here is larger than any setting allows";
-        } else if (next == c && is_name_char(*c)) {
-            while (is_name_char(*next) && !(next == c && *c == '-'))
-                next++;
-        }
-        if (problem) {
-            snprintf(error, error_len, "%s:%u: %s", name, line, problem);
-            return -EINVAL;
-        }
-        if (next == c)
-            next++;
-        for (; c < next; c++)
-            line += *c == '\n';
-    }
-    return 0;
-}
-
 int card_config_parse(const char *text, size_t len, const char *name, struct card_config *out,
                       char *error, size_t error_len)
 {
@@ -747,7 +680,7 @@ int card_config_parse(const char *text, size_t len, const char *name, struct car
         return -ENOMEM;
     }
     config_init(&config);
-    ret = text_check(copy, name, error, error_len);
+    ret = config_text_check(copy, name, error, error_len);
     if (!ret && !config_read_string(&config, copy)) {
         snprintf(error, error_len, "%s:%d: %s", name, config_error_line(&config),
                  config_error_text(&config));
