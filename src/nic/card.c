@@ -46,6 +46,8 @@ struct window {
     void (*write)(struct nic_port *port, unsigned vf, uint32_t offset, uint32_t value);
 };
 
+static const struct window vf_window = {nic_vfwin_read, nic_vfwin_write};
+
 // Registers are 32 bits. A cycle of 64 is two, low half first; one of less than 32 reads the whole
 // register and takes its part, and writes nothing: the 82599 does not support those (§8.1.1.1).
 static uint64_t cycle_read(const struct window *window, struct nic_port *port, unsigned vf,
@@ -65,7 +67,7 @@ static void cycle_write(const struct window *window, struct nic_port *port, unsi
                         uint64_t offset, unsigned len, uint64_t value)
 {
     if (len < 4) {
-        port->narrow_writes++;
+        (window == &vf_window ? &port->odd_vf[vf] : &port->odd_pf)->narrow_writes++;
         return;
     }
     window->write(port, vf, (uint32_t)offset, (uint32_t)value);
@@ -104,7 +106,6 @@ static void io_write(struct nic_port *port, unsigned vf, uint32_t offset, uint32
 
 static const struct window pf_window = {pf_read, pf_write};
 static const struct window io_window = {io_read, io_write};
-static const struct window vf_window = {nic_vfwin_read, nic_vfwin_write};
 
 static uint64_t pf_bar_read(void *dev, unsigned bar, uint64_t offset, unsigned len)
 {
@@ -407,19 +408,30 @@ void nic_card_poll_links(struct nic_card *card)
         nic_port_link_poll(card->port[i]);
 }
 
+// The PF's own pool: the default pool where there are pools (82599 §8.2.3.27, PFVTCTL).
+static unsigned pf_pool(const struct nic_port *port)
+{
+    uint32_t vtctl = nic_reg(port, HW_PFVTCTL);
+
+    if (!(vtctl & HW_PFVTCTL_VT_ENA))
+        return 0;
+    return (vtctl & HW_PFVTCTL_DEF_PL_MASK) >> HW_PFVTCTL_DEF_PL_SHIFT;
+}
+
 int nic_function_counts_get(const struct nic_card *card, unsigned port_index, int vf,
                             struct nic_function_counts *out)
 {
     const struct nic_port *port;
     const struct nic_pool_counters *pool;
     const struct nic_intr *intr;
+    const struct nic_odd_cycles *odd;
 
     if (port_index >= card->port_count || vf < -1 || vf >= (int)NIC_VFS_MAX)
         return -EINVAL;
     port = card->port[port_index];
     intr = vf < 0 ? &port->intr_pf : &port->intr_vf[vf];
-    // The PF's own pool: the default pool, behind those of the VFs.
-    pool = &port->counters.pool[vf < 0 ? port->derived.default_pool % HW_POOLS : (unsigned)vf];
+    odd = vf < 0 ? &port->odd_pf : &port->odd_vf[vf];
+    pool = &port->counters.pool[vf < 0 ? pf_pool(port) : (unsigned)vf];
     *out = (struct nic_function_counts){
         .rx_frames = pool->rx_frames,
         .rx_bytes = pool->rx_bytes,
@@ -432,6 +444,7 @@ int nic_function_counts_get(const struct nic_card *card, unsigned port_index, in
         .tx_spoof_drops = pool->tx_spoof_drops,
         .tx_malformed_drops = pool->tx_malformed_drops,
         .interrupts = intr->raised_count,
+        .odd_register_cycles = odd->unknown_reads + odd->unknown_writes + odd->narrow_writes,
     };
     if (vf >= 0) {
         out->mailbox_to_pf = port->mailbox[vf].to_pf;

@@ -73,6 +73,7 @@ struct nic_function_counts {
     uint64_t tx_malformed_drops; // descriptors that make no sense
     uint64_t interrupts;         // MSI-X messages raised
     uint64_t mailbox_to_pf, mailbox_from_pf;
+    uint64_t odd_register_cycles; // to offsets where nothing is, or narrower than a register
 };
 int nic_function_counts_get(const struct nic_card *card, unsigned port, int vf,
                             struct nic_function_counts *out);

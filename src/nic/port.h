@@ -40,6 +40,12 @@ struct nic_vf_regs {
     uint32_t vtrscint[2];
 };
 
+// Register cycles that reach nothing, by function. Not reset.
+struct nic_odd_cycles {
+    uint64_t unknown_reads, unknown_writes; // offsets that are in no row
+    uint64_t narrow_writes;                 // less than 32 bits: dropped
+};
+
 struct nic_port {
     struct nic_card *card;
     unsigned index;
@@ -49,9 +55,9 @@ struct nic_port {
     struct pci_function *vf[NIC_VFS_MAX];
     struct dma_port *pf_dma; // pci_function_dma(pf), kept for the data path
     struct dma_port *vf_dma[NIC_VFS_MAX];
-    unsigned num_vfs;       // NumVFs while VF Enable is set, else 0 (gate closed)
-    unsigned vf_count;      // those of them that have a pool: 64 VFs may exist where the mode has 16
-                            // or 32 pools (gate closed)
+    unsigned num_vfs;  // NumVFs while VF Enable is set, else 0 (gate closed)
+    unsigned vf_count; // those of them that have a pool: 64 VFs may exist where the mode has 16
+                       // or 32 pools (gate closed)
     unsigned queues_per_vf; // GCR_EXT.VT_Mode: which queues a VF's window shows and whose requester
                             // ID they have; 0, 2, 4 or 8 (gate closed)
 
@@ -78,9 +84,8 @@ struct nic_port {
     struct nic_stats_marks stats_marks; // where clear-on-read counters were last read
     struct nic_eeprom eeprom;
     struct nic_sfp sfp;
-    uint32_t io_addr;                       // IOADDR of the I/O BAR
-    uint64_t unknown_reads, unknown_writes; // offsets that are in no row
-    uint64_t narrow_writes;                 // less than 32 bits: dropped
+    uint32_t io_addr; // IOADDR of the I/O BAR
+    struct nic_odd_cycles odd_pf, odd_vf[NIC_VFS_MAX];
 };
 
 // Register file word at a byte offset of BAR0. Relaxed atomics: the queue registers of a VF with

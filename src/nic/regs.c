@@ -223,7 +223,7 @@ uint32_t nic_regs_read(struct nic_port *port, uint32_t offset)
     enum hw_row row = nic_regs_find(offset, &index);
 
     if (row == HW_ROW_NONE) {
-        port->unknown_reads++;
+        port->odd_pf.unknown_reads++;
         return 0;
     }
     return nic_regs_read_row(port, row, index);
@@ -235,7 +235,7 @@ void nic_regs_write(struct nic_port *port, uint32_t offset, uint32_t value)
     enum hw_row row = nic_regs_find(offset, &index);
 
     if (row == HW_ROW_NONE)
-        port->unknown_writes++;
+        port->odd_pf.unknown_writes++;
     else
         nic_regs_write_row(port, row, index, value);
 }

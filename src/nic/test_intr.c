@@ -257,7 +257,7 @@ static void test_moderation_of_many(void **state)
     assert_int_equal(t->raised[4][0], 2);
     // The longest interval that fits the field.
     vf_write(t, 0, HW_VTEITR(0), UINT32_MAX);
-    assert_int_equal(vf_read(t, 0, HW_VTEITR(0)), 0x7ff8);
+    assert_int_equal(vf_read(t, 0, HW_VTEITR(0)), 0x8ff8);
     nic_intr_queue(t->port, false, 0, START + NS_PER_S);
     nic_intr_queue(t->port, false, 0, START + NS_PER_S);
     assert_true(nic_intr_poll(t->port, START + NS_PER_S) == START + NS_PER_S + 511 * 2048);

@@ -90,14 +90,14 @@ static void test_read_only_and_unknown(void **state)
     pf_write(t, HW_MREVID, ~before);
     assert_int_equal(pf_read(t, HW_MREVID), before);
 
-    assert_int_equal(t->port->unknown_reads, 0);
+    assert_int_equal(t->port->odd_pf.unknown_reads, 0);
     assert_int_equal(pf_read(t, 0x1fffc), 0);
     assert_int_equal(pf_read(t, 0x20000), 0); // one past the file
     assert_int_equal(pf_read(t, 0x7fffc), 0); // the BAR's last
-    assert_int_equal(t->port->unknown_reads, 3);
+    assert_int_equal(t->port->odd_pf.unknown_reads, 3);
     pf_write(t, 0x1fffc, 1);
     pf_write(t, 0x20000, 1);
-    assert_int_equal(t->port->unknown_writes, 2);
+    assert_int_equal(t->port->odd_pf.unknown_writes, 2);
     assert_int_equal(pf_read(t, 0x1fffc), 0);
 }
 
@@ -153,7 +153,7 @@ static void test_widths(void **state)
     pci_mem_write(t->seg, at, 1, 0xaa);
     pci_mem_write(t->seg, at + 2, 2, 0xbbbb);
     assert_int_equal(pf_read(t, HW_RAL(5)), 0x44332211);
-    assert_int_equal(t->port->narrow_writes, 2);
+    assert_int_equal(t->port->odd_pf.narrow_writes, 2);
 }
 
 // The patterns of ixgbe's register test (ethtool -t), with the masks that it expects.

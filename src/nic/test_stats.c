@@ -131,8 +131,23 @@ static void test_function_counts(void **state)
     assert_int_equal(nic_function_counts_get(t->card, 0, 1, &counts), 0);
     assert_int_equal(counts.rx_fault_drops, 4);
     assert_int_equal(counts.tx_malformed_drops, 5);
+    // The PF's are its default pool's; without virtualisation everything is in pool 0.
+    c->pool[0].tx_frames = 3;
+    c->pool[2].tx_frames = 7;
     assert_int_equal(nic_function_counts_get(t->card, 0, -1, &counts), 0);
     assert_int_equal(counts.rx_fault_drops, 0);
+    assert_int_equal(counts.tx_frames, 3);
+    pf_write(t, HW_PFVTCTL, HW_PFVTCTL_VT_ENA | 2 << HW_PFVTCTL_DEF_PL_SHIFT);
+    assert_int_equal(nic_function_counts_get(t->card, 0, -1, &counts), 0);
+    assert_int_equal(counts.tx_frames, 7);
+    assert_int_equal(counts.odd_register_cycles, 0);
+    pf_read(t, 0x1fffc);
+    vf_write(t, 0, 0x3ffc, 0);
+    pci_mem_write(t->seg, TEST_VF_BAR0, 1, 0);
+    assert_int_equal(nic_function_counts_get(t->card, 0, -1, &counts), 0);
+    assert_int_equal(counts.odd_register_cycles, 1);
+    assert_int_equal(nic_function_counts_get(t->card, 0, 0, &counts), 0);
+    assert_int_equal(counts.odd_register_cycles, 2);
     assert_int_equal(nic_function_counts_get(t->card, 0, 63, &counts), 0);
     assert_int_equal(nic_function_counts_get(t->card, 0, 64, &counts), -EINVAL);
     assert_int_equal(nic_function_counts_get(t->card, 0, -2, &counts), -EINVAL);

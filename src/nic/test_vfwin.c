@@ -152,8 +152,8 @@ static void test_masks_hold_and_unknown_is_nothing(void **state)
     assert_int_equal(vf_read(t, 0, HW_VFRDLEN(1)), 0x000fff80);
     vf_write(t, 0, HW_VFTDT(1), UINT32_MAX);
     assert_int_equal(vf_read(t, 0, HW_VFTDT(1)), 0xffff);
-    reads = t->port->unknown_reads;
-    writes = t->port->unknown_writes;
+    reads = t->port->odd_vf[0].unknown_reads;
+    writes = t->port->odd_vf[0].unknown_writes;
     for (uint32_t at = 0; at < HW_VF_BAR_BYTES; at += 4) {
         unsigned index;
 
@@ -164,8 +164,9 @@ static void test_masks_hold_and_unknown_is_nothing(void **state)
         writes--;
         reads--;
     }
-    assert_true(t->port->unknown_reads - reads == t->port->unknown_writes - writes);
-    assert_true(t->port->unknown_reads > 3000);
+    assert_true(t->port->odd_vf[0].unknown_reads - reads ==
+                t->port->odd_vf[0].unknown_writes - writes);
+    assert_true(t->port->odd_vf[0].unknown_reads > 3000);
 }
 
 // Whatever one VF writes anywhere, no register but its own queues', its pool's and its mailbox's

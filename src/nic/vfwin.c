@@ -215,7 +215,7 @@ uint32_t nic_vfwin_read(struct nic_port *port, unsigned vf, uint32_t offset)
     enum hw_row target;
 
     if (row == HW_VFROW_NONE) {
-        port->unknown_reads++;
+        port->odd_vf[vf].unknown_reads++;
         return 0;
     }
     sample(port, vf);
@@ -232,7 +232,7 @@ void nic_vfwin_write(struct nic_port *port, unsigned vf, uint32_t offset, uint32
     enum hw_row target;
 
     if (row == HW_VFROW_NONE) {
-        port->unknown_writes++;
+        port->odd_vf[vf].unknown_writes++;
         return;
     }
     sample(port, vf);
