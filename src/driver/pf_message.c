@@ -275,8 +275,9 @@ void pf_message_handle(struct pf_driver *pf, unsigned vf, uint64_t now_ns)
         return;
     }
     id = msg[0] & HW_MSG_TYPE_MASK;
-    // A VF that negotiated 1.5 uses its locking from its next message on.
-    v->mailbox.keep_lock = v->api == PF_API_15 && id != HW_MSG_API_NEGOTIATE;
+    // By what was agreed before this message: a VF that negotiates 1.5 uses its locking from the
+    // next one on.
+    v->mailbox.keep_lock = v->api == PF_API_15;
     if (id != HW_MSG_API_NEGOTIATE)
         v->settled = true;
     ret = dispatch(pf, vf, msg);

@@ -334,6 +334,9 @@ static void test_stuck_vf(void **state)
     requests = s.requests;
     // A reset takes the buffer from it.
     test_card_vf_write(f.card, 0, HW_VFMAILBOX_VFU);
+    test_card_vf_reset(f.card, 0);
+    pf_driver_service(f.pf);
+    assert_false(f.card->mailbox[0].vfu);
     vf_start(&f, 0, PF_API_14);
     pf_driver_vf_state(f.pf, 0, &s);
     assert_int_equal(s.requests, requests + 2);
