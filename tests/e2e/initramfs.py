@@ -153,7 +153,7 @@ def assemble(root):
         cpio.file(f"modules/{name}", data)
     cpio.file("modules.list", "".join(f"/modules/{name}\n" for name, _ in modules).encode())
     with tempfile.TemporaryDirectory(prefix="vireo-") as folder:
-        for name in ("agent", "frames"):
+        for name in ("agent", "frames", "randomfile"):
             binary = compile_static(HERE / "guest" / f"{name}.c", Path(folder) / name)
             cpio.file(f"usr/bin/{name}", binary, 0o755)
     cpio.file("init", HERE / "guest" / "init", 0o755)

@@ -123,10 +123,9 @@ class Life(Scene):
         result = vm.guest.run(f"ethtool -t {vm.interface} offline", 30)
         self.wait_link([vm])
         if self.doorbells == "mapped":
-            # Deviation: write masks cannot hold in shared memory.
-            check.expect(result.code in (0, 1), "it to end", result)
-            check.note("register test " + ("passes" if result.code == 0 else
-                                           "fails, as it has to with mapped doorbells"))
+            # Write masks cannot hold in shared memory: a known difference from the hardware.
+            check.expect("Link test   (on/offline)\t 0" in result.output, "a good link", result)
+            check.note("link; the register test cannot pass with mapped doorbells")
         else:
             check.expect("result is PASS" in result.output, "PASS", result)
             check.note("registers and link")
@@ -291,7 +290,7 @@ class Tap(Scene):
             "print(h.hexdigest())\n")
         child.stdout.readline()
         vm = self.vms[0]
-        before = vm.guest.must(f"head -c {16 << 20} /dev/urandom >/tmp/file; sha256sum </tmp/file",
+        before = vm.guest.must(f"randomfile {16 << 20} >/tmp/file; sha256sum </tmp/file",
                                30).split()[0]
         vm.guest.must(f"nc {TAP_ADDRESS} 5003 </tmp/file", 30)
         output, _ = child.communicate(timeout=30)
@@ -332,8 +331,8 @@ class Pcap(Scene):
         seen = self.count_frames([vm])
         time.sleep(1.5)
         count = sum(int(line[3]) for line in seen()[vm.index] if line[1] == TEST_ETHERTYPE)
-        check.expect(count >= REPLAYED_FRAMES, f"{REPLAYED_FRAMES} frames or more in 1.5 s at "
-                     f"{REPLAYED_FRAMES} a second", count)
+        check.expect(REPLAYED_FRAMES <= count <= 10 * REPLAYED_FRAMES, "200 to 2000 frames in some "
+                     f"2 s at {REPLAYED_FRAMES} a second", count)
         check.note(f"{count} frames")
 
     def check_record(self, check):

@@ -296,18 +296,18 @@ class Scene:
     def send_file(self, mib, limit_s):
         """Carries a random file from VM 0 to VM 1: (sum here, sum there, seconds, bytes)."""
         here, there = self.vms[0].guest, self.vms[1].guest
-        here.must(f"head -c {mib << 20} /dev/urandom >/tmp/file", limit_s)
-        sum_here = here.start("sha256sum </tmp/file", limit_s)
+        here.must(f"randomfile {mib << 20} >/tmp/file", limit_s)
         # nc tells its peer when its own input ends, and the peer would leave: hold the input open.
         receiving = there.start("rm -f /tmp/hold; mkfifo /tmp/hold; exec 3<>/tmp/hold; "
                                 "exec nc -l -p 5002 <&3 >/tmp/file", limit_s)
         there.poll("netstat -ltn", r":5002 ", 5, 0.02)
-        before = sum_here.wait().output.split()[:1]
         start = time.monotonic()
         here.must(f"nc {self.vms[1].address} 5002 </tmp/file", limit_s)
         receiving.wait()
         seconds = time.monotonic() - start
+        sum_here = here.start("sha256sum </tmp/file", limit_s)
         after = there.must("sha256sum </tmp/file; stat -c %s /tmp/file", limit_s).split()
+        before = sum_here.wait().output.split()[:1]
         here.must("rm /tmp/file")
         there.must("rm /tmp/file")
         return before, after[:1], seconds, int(after[2])

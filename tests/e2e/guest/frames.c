@@ -26,6 +26,7 @@
 #define KINDS_MAX      256
 #define FRAME_MAX      9216
 #define VLAN_TAG_BYTES 4
+#define AFTER_STOP_MS  300
 
 struct kind {
     uint8_t src[6];
@@ -157,10 +158,19 @@ static void frame_receive(int fd, struct kind *kinds)
     kind_count(kinds, frame + 6, (uint16_t)(type[0] << 8 | type[1]), vlan);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
 static int frames_count(int argc, char **argv)
 {
     static struct kind kinds[KINDS_MAX];
     int fd = packet_socket(argv[2], ETH_P_ALL), one = 1;
+    int64_t stop_ms = INT64_MAX;
     time_t end = time(NULL) + (time_t)strtoul(argv[3], NULL, 10);
 
     if (setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &one, sizeof(one)) < 0)
@@ -169,10 +179,15 @@ static int frames_count(int argc, char **argv)
     while (time(NULL) < end) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
 
-        if (poll(&p, 1, 50) > 0)
+        bool more = poll(&p, 1, 50) > 0;
+
+        if (more)
             frame_receive(fd, kinds);
-        else if (argc > 4 && access(argv[4], F_OK) == 0)
-            break; // asked to stop, and nothing more to read
+        // Asked to stop: what is there already is still counted, but not for ever.
+        if (stop_ms == INT64_MAX && argc > 4 && access(argv[4], F_OK) == 0)
+            stop_ms = now_ms() + AFTER_STOP_MS;
+        if (stop_ms != INT64_MAX && (!more || now_ms() >= stop_ms))
+            break;
     }
     for (int i = 0; i < KINDS_MAX && kinds[i].count > 0; i++) {
         const struct kind *k = &kinds[i];
