@@ -24,6 +24,8 @@ static void load_mac(struct nic_port *port)
     nic_reg_store(port, HW_RAH(0), HW_RAH_AV | (uint32_t)mac[5] << 8 | mac[4]);
 }
 
+// Deviation: VFs' interrupt registers stay as they are when the PF resets the port, so that its
+// mailbox message after the reset reaches drivers that do not poll.
 void nic_port_reset(struct nic_port *port, bool all)
 {
     assert(gate_is_closed(port->gate));
@@ -134,6 +136,7 @@ uint32_t nic_control_dca_id_read(struct nic_port *port, unsigned index)
 }
 
 // Reading SMBI takes the semaphore: whoever reads 0 has it (82599 §10.5.4).
+// Deviation: each port has its own, and its own EEPROM; there is no firmware to share with.
 uint32_t nic_control_swsm_read(struct nic_port *port, unsigned index)
 {
     uint32_t value = nic_reg(port, HW_SWSM);

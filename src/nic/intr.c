@@ -27,7 +27,7 @@ void nic_intr_reset(struct nic_intr *intr)
     intr->cause = intr->mask = intr->pending = 0;
     intr->other_cause = intr->other_mask = 0;
     intr->auto_mask = 0;
-    // EIAC reaches the first 16 vectors of the PF; those past it always clear themselves, since
+    // EIAC reaches the first 16 vectors of the PF; those past them always clear themselves, since
     // there is no register in which to clear them.
     intr->auto_clear = intr->is_vf ? 0 : ~LEGACY_VECTORS;
     intr->other_valid = false;
@@ -65,8 +65,9 @@ static void fire(struct nic_port *port, struct nic_intr *intr, unsigned vector, 
     uint64_t bit = BIT64(vector);
 
     if (has_own_vectors(port, intr)) {
-        // A message masks its vector, and clears its cause (82599 §7.3.1.4-5). A VF's auto mask
-        // does not ask for GPIE.EIAME, which is the PF's.
+        // A message masks its vector, and clears its cause (82599 §7.3.1.4-5).
+        // Deviation: a VF's auto mask does not ask for GPIE.EIAME, which is the PF's: its driver
+        // cannot know, and relies on it.
         if (intr->is_vf || port->routes.auto_mask)
             intr->mask &= ~(intr->auto_mask & bit);
         intr->cause &= ~(intr->auto_clear & bit);
@@ -444,7 +445,8 @@ void nic_intr_eimc_ex_write(struct nic_port *port, unsigned index, uint32_t valu
     port->intr_pf.mask &= ~extended(index, value);
 }
 
-// EITR 64 and up belong to VFs' vectors in the hardware's numbering; VFs have theirs by VTEITR.
+// Deviation: EITR 64 and up, which the hardware uses for vectors of VFs, are kept without effect;
+// VFs have theirs by VTEITR.
 void nic_intr_eitr_write(struct nic_port *port, unsigned index, uint32_t value)
 {
     nic_reg_store(port, HW_EITR(index), value & ~HW_EITR_CNT_WDIS);

@@ -104,7 +104,8 @@ static void clear(struct nic_mailbox *box)
 {
     box->vfu = box->pfu = false;
     box->vf_status = 0;
-    // The next owner of the VF must not see what the last one wrote.
+    // Deviation: the memory is cleared too: the next owner of the VF must not see what the last one
+    // wrote.
     for (unsigned i = 0; i < NIC_MAILBOX_WORDS; i++)
         box->mem[i] = 0;
 }

@@ -39,7 +39,9 @@ struct nic_card_config {
 struct nic_card;
 struct nic_worker;
 
-// Builds the functions and puts the PFs on `seg`. 0, -EINVAL, -ENOMEM, -EEXIST.
+// Builds the functions and puts the PFs on `seg`. 0, -EINVAL (no uplink, a MAC that is zero or a
+// group address, a count or kind out of range), -ENOMEM, -EEXIST (a PF's place is taken), or -errno
+// of what mapped doorbells need.
 int nic_card_create(const struct nic_card_config *config, struct pci_segment *seg,
                     struct gate *gate, struct nic_card **out);
 void nic_card_destroy(struct nic_card *card); // no worker may be left

@@ -35,9 +35,15 @@ void nic_pool_reset(struct nic_port *port, unsigned vf)
 
     assert(gate_is_closed(port->gate));
     for (unsigned queue = first; queue < first + port->queues_per_vf; queue++) {
+        bool drop;
+
         if (queue >= NIC_QUEUES_MAX)
             break;
+        // PFQDE is the PF's: a VF cannot shake it off by a reset, and then hold others back with a
+        // full ring.
+        drop = port->rxq[queue].drop_pf;
         queue_reset(port, queue);
+        nic_rxq_set_drop(port, queue, drop);
         for (unsigned i = 0; i < sizeof queue_rows / sizeof queue_rows[0]; i++)
             nic_regs_reset_row(port, queue_rows[i], queue);
     }

@@ -9,6 +9,8 @@
 
 #define FCS_BYTES 4u // octet counters of the MAC include it, the card's own do not
 
+// Deviation: counters of pools (PVF…) are not cleared by any reset: what the PF reads of a VF is
+// not the VF's to clear.
 enum part {
     PART_NONE, // not a row of statistics
     PART_ALL,  // 32 bits, sticks at all ones

@@ -210,8 +210,11 @@ static void test_reset_leaves_other_queues(void **state)
         vf_write(t, vf, HW_VFTXDCTL(1), HW_TXDCTL_ENABLE);
         vf_write(t, vf, HW_VFSRRCTL(0), 0x04000402);
     }
+    pf_write(t, HW_PFQDE, 3 << HW_PFQDE_INDEX_SHIFT | HW_PFQDE_WE | HW_PFQDE_QDE);
     vf_write(t, 1, HW_VFPSRTYPE, 0x20000000);
     vf_write(t, 1, HW_VFCTRL, HW_VFCTRL_RST);
+    assert_true(t->port->rxq[3].drop_pf); // the PF's say outlives it
+    assert_false(t->port->rxq[2].drop_pf);
     assert_true(t->port->txq[1].enabled);
     assert_false(t->port->txq[3].enabled);
     assert_true(t->port->txq[5].enabled);
