@@ -2,15 +2,17 @@
 #include "app/bench_machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "app/machine.h"
@@ -58,6 +60,22 @@ static void *control_thread(void *ctx)
     return NULL;
 }
 
+static char signal_dir[BENCH_DIR_LEN]; // what a signal has to clean up
+
+static void on_signal(int signal_number)
+{
+    int fd = open(signal_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    for (char vf = '0'; fd >= 0 && vf <= '9'; vf++) {
+        char name[] = "port0-vf?.sock";
+
+        name[8] = vf;
+        unlinkat(fd, name, 0);
+    }
+    rmdir(signal_dir);
+    _exit(128 + signal_number);
+}
+
 // Once a process, however many machines there are one after the other.
 static int sigbus_install_once(void)
 {
@@ -87,6 +105,9 @@ int bench_machine_start(const char *config_text, int cpu, struct bench_machine *
         free(m);
         return ret;
     }
+    strcpy(signal_dir, m->dir);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
     m->cpu = cpu;
     m->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sem_init(&m->started, 0, 0);

@@ -28,6 +28,7 @@
 #include "ctl/ctl.h"
 
 #define GUESTS        2u
+#define TMPDIR_MAX    64u
 #define TASK_LIMIT_MS 20000
 #define CTL_LIMIT_MS  5000u
 #define PING_COUNT    2000u
@@ -558,7 +559,9 @@ int vireo_demo(const struct invocation *inv)
     struct demo d = {.card = {.fd = -1}, .guests = {{.fd = -1}, {.fd = -1}}};
     int ret;
 
-    snprintf(d.dir, sizeof d.dir, "%.80s/vireo-demo-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+    // A socket's path has 107 bytes.
+    snprintf(d.dir, sizeof d.dir, "%s/vireo-demo-XXXXXX",
+             tmp && tmp[0] && strlen(tmp) <= TMPDIR_MAX ? tmp : "/tmp");
     if (!mkdtemp(d.dir)) {
         fprintf(stderr, "vireo demo: %s: %s\n", d.dir, strerror(errno));
         return EXIT_FAILURE;
