@@ -571,6 +571,35 @@ static void test_send_full_ring(void **state)
     vf_fixture_end(&f);
 }
 
+static void test_send_pending(void **state)
+{
+    struct vf_fixture f;
+    struct vf_buffer *b[60];
+    unsigned next = 0, free_buffers;
+
+    (void)state;
+    vf_fixture_init(&f);
+    f.config.buffer_count = 64 + 60;
+    vf_fixture_open(&f);
+    assert_int_equal(vf_send_pending(f.vf, 0), 0);
+    free_buffers = pool_size(f.vf);
+    for (unsigned round = 0; round < 3; round++) { // the second goes over the ring's end
+        unsigned context = round == 0, end;
+
+        for (unsigned i = 0; i < 60; i++)
+            b[i] = make_frame(f.vf, 60);
+        assert_int_equal(vf_send(f.vf, 0, b, 60), 60);
+        end = vf_reg(&f, HW_VFTDT(0));
+        assert_int_equal(vf_send_pending(f.vf, 0), 60 + context);
+        card_send(&f, &next, (end + 63) % 64);
+        assert_int_equal(vf_send_pending(f.vf, 0), 1);
+        card_send(&f, &next, end);
+        assert_int_equal(vf_send_pending(f.vf, 0), 0);
+        assert_int_equal(pool_size(f.vf), free_buffers);
+    }
+    vf_fixture_end(&f);
+}
+
 static void test_send_malformed(void **state)
 {
     struct vf_fixture f;
@@ -757,6 +786,7 @@ int main(void)
         cmocka_unit_test(test_send_plain),
         cmocka_unit_test(test_send_offloads),
         cmocka_unit_test(test_send_full_ring),
+        cmocka_unit_test(test_send_pending),
         cmocka_unit_test(test_send_malformed),
         cmocka_unit_test(test_requests),
         cmocka_unit_test(test_service),

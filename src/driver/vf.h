@@ -80,6 +80,9 @@ unsigned vf_receive(struct vf_driver *vf, unsigned queue, struct vf_buffer **out
 // Sends frames in order; returns how many were taken (those are the driver's and are freed once
 // sent; malformed ones are freed at once and counted). The rest are still the caller's.
 unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames, unsigned count);
+// Frees what was sent. How many descriptors the card still has: 0 when all is sent. Whoever closes
+// before that loses the rest.
+unsigned vf_send_pending(struct vf_driver *vf, unsigned queue);
 
 void vf_driver_mac(const struct vf_driver *vf, uint8_t mac[6]);
 bool vf_driver_link_is_up(struct vf_driver *vf);

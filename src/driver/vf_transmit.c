@@ -78,12 +78,15 @@ void vf_tx_clean(struct vf_driver *vf, unsigned queue)
     }
 }
 
+static unsigned used_descs(const struct vf_driver *vf, const struct vf_tx_queue *q)
+{
+    return q->use >= q->clean ? q->use - q->clean : q->use + vf->config.ring_len - q->clean;
+}
+
 static unsigned free_descs(const struct vf_driver *vf, const struct vf_tx_queue *q)
 {
-    unsigned used =
-        q->use >= q->clean ? q->use - q->clean : q->use + vf->config.ring_len - q->clean;
-
-    return vf->config.ring_len - 1 - used; // one stays empty: tail == head means nothing to do
+    // One stays empty: tail == head means nothing to do.
+    return vf->config.ring_len - 1 - used_descs(vf, q);
 }
 
 struct frame_size {
@@ -229,4 +232,10 @@ unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames
         driver_reg_write(vf->bus, HW_VFTDT(queue), q->use);
     }
     return taken;
+}
+
+unsigned vf_send_pending(struct vf_driver *vf, unsigned queue)
+{
+    vf_tx_clean(vf, queue);
+    return used_descs(vf, &vf->tx[queue]);
 }
