@@ -291,6 +291,7 @@ void pf_driver_vf_reset(struct pf_driver *pf, unsigned vf)
 int pf_driver_vf_set_policy(struct pf_driver *pf, unsigned vf, const struct pf_vf_policy *policy)
 {
     struct pf_vf_policy before;
+    bool start_over;
     struct pf_vf *v;
     int ret;
 
@@ -304,8 +305,10 @@ int pf_driver_vf_set_policy(struct pf_driver *pf, unsigned vf, const struct pf_v
         v->policy = before;
         return ret;
     }
+    start_over = before.link_up != policy->link_up;
     // What it was allowed before may not be so now: back to the start, and let it ask again.
     if (memcmp(before.mac, v->policy.mac, sizeof before.mac) || before.trusted != policy->trusted) {
+        start_over = true;
         memcpy(v->mac, v->policy.mac, sizeof v->mac);
         pf_filter_set_mac(&pf->filter, 1 + vf, v->mac, vf);
         pf_filter_clear_macvlans(&pf->filter, vf);
@@ -313,11 +316,11 @@ int pf_driver_vf_set_policy(struct pf_driver *pf, unsigned vf, const struct pf_v
         v->xcast_mode = HW_XCAST_NONE;
     }
     if (before.vlan != policy->vlan)
-        pf_filter_clear_vlans(&pf->filter, vf, policy->vlan);
+        start_over |= pf_filter_clear_vlans(&pf->filter, vf, policy->vlan);
     pf_vf_update_accept_modes(pf, vf);
     pf_vf_update_spoof_check(pf, vf);
-    pf_vf_start_over(pf, vf);
-    pf_vf_update_data_path(pf, vf);
+    if (start_over)
+        pf_vf_start_over(pf, vf);
     run_mailboxes(pf, clock_now_ns());
     return 0;
 }

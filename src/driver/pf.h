@@ -66,8 +66,10 @@ void pf_driver_service(struct pf_driver *pf);
 // The host is about to hand VF `vf` to a new owner: forget what the last one had set (MAC, filters,
 // VLANs, negotiated API).
 void pf_driver_vf_reset(struct pf_driver *pf, unsigned vf);
-// Takes effect at once; a VF driver that is up is made to start over, so that it learns of it. 0,
-// -EINVAL (no such VF, bad policy), -ENOSPC (no free VLAN filter: the old VLAN stays).
+// Takes effect at once. A VF driver that is up is made to start over where it has to learn of the
+// change: another MAC, link state or trust, or VLANs of its own that end with a new port VLAN.
+// Linux's ixgbevf then has no link until 10 s after its last reset. 0, -EINVAL (no such VF, bad
+// policy), -ENOSPC (no free VLAN filter: nothing has changed).
 int pf_driver_vf_set_policy(struct pf_driver *pf, unsigned vf, const struct pf_vf_policy *policy);
 // 0, or -EINVAL: no such VF.
 int pf_driver_vf_state(const struct pf_driver *pf, unsigned vf, struct pf_vf_state *out);

@@ -140,23 +140,19 @@ void pf_filter_remove_vlan(struct pf_filter *f, uint16_t vlan, unsigned pool)
     write_vlan(f, entry);
 }
 
-void pf_filter_clear_vlans(struct pf_filter *f, unsigned pool, uint16_t keep)
+bool pf_filter_clear_vlans(struct pf_filter *f, unsigned pool, uint16_t keep)
 {
+    bool found = false;
+
     assert(pool < PF_POOLS);
     for (unsigned i = 0; i < PF_VLANS; i++) {
         if (f->vlans[i].vlan != keep && (f->vlans[i].pools & BIT64(pool))) {
             f->vlans[i].pools &= ~BIT64(pool);
             write_vlan(f, i);
+            found = true;
         }
     }
-}
-
-bool pf_filter_has_vlan(const struct pf_filter *f, uint16_t vlan, unsigned pool)
-{
-    unsigned entry = find_vlan(f, vlan);
-
-    return entry < PF_VLANS && f->vlans[entry].vlan == vlan &&
-           (f->vlans[entry].pools & BIT64(pool));
+    return found;
 }
 
 // --- Multicast ---

@@ -50,9 +50,8 @@ void pf_filter_clear_macvlans(struct pf_filter *f, unsigned pool);
 // vlan 0 … 4095, where 0 stands for untagged frames. 0, -ENOSPC: all 64 entries are taken.
 int pf_filter_add_vlan(struct pf_filter *f, uint16_t vlan, unsigned pool);
 void pf_filter_remove_vlan(struct pf_filter *f, uint16_t vlan, unsigned pool);
-// Takes the pool out of all VLANs but `keep`.
-void pf_filter_clear_vlans(struct pf_filter *f, unsigned pool, uint16_t keep);
-bool pf_filter_has_vlan(const struct pf_filter *f, uint16_t vlan, unsigned pool);
+// Takes the pool out of all VLANs but `keep`. True where there was another.
+bool pf_filter_clear_vlans(struct pf_filter *f, unsigned pool, uint16_t keep);
 
 // Replaces the pool's hashes (12 bits each, as MCSTCTRL.MO 0 makes them). count is cut to
 // PF_VF_HASHES_MAX.

@@ -3,6 +3,9 @@
 // message, with these differences, each to the host's advantage:
 //   - a VF that is not trusted can never change its MAC (ixgbe: only where the host has set it)
 //   - RETA and RSS key are always answered (ixgbe: only after a host command)
+//   - a VF with a port VLAN may "remove" others, which it is not in (ixgbe: NACK, and ixgbevf
+//   complains
+//     at every unbind)
 //   - a trusted VF of API ≥ 1.3 may go promiscuous (ixgbe refuses it on an 82599): see ROPE below
 // A VF is hostile until proven otherwise: words were copied once, each field is checked here, the
 // work a message can cause is bounded by the tables' sizes.
@@ -74,6 +77,10 @@ static int handle_set_vlan(struct pf_driver *pf, unsigned vf, uint32_t *msg)
     bool add = get_info(msg) != 0;
     uint16_t vlan = msg[1] & HW_PFVLVF_VLAN_MASK;
 
+    // VLAN 0 stands for untagged frames, a port VLAN for all: they stay. To leave a VLAN that one
+    // is not in needs no leave.
+    if (!add && (!vlan || (pf->vf[vf].policy.vlan && vlan != pf->vf[vf].policy.vlan)))
+        return 0;
     if (pf->vf[vf].policy.vlan) {
         log_warn_limited("pf %s: VF %u has a port VLAN, and may not change VLANs", pf->bus->name,
                          vf);
@@ -81,9 +88,7 @@ static int handle_set_vlan(struct pf_driver *pf, unsigned vf, uint32_t *msg)
     }
     if (add)
         return pf_filter_add_vlan(&pf->filter, vlan, vf);
-    // VLAN 0 stands for untagged frames: it stays.
-    if (vlan)
-        pf_filter_remove_vlan(&pf->filter, vlan, vf);
+    pf_filter_remove_vlan(&pf->filter, vlan, vf);
     return 0;
 }
 

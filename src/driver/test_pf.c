@@ -461,6 +461,18 @@ static void test_policy_change(void **state)
     assert_int_equal(vlan_pools(&f, 0), 0xf);
     assert_int_equal(test_card_reg(f.card, HW_PFVMVIR(2)), 0);
 
+    // Nothing that its driver has to know: it goes on.
+    policy.link_up = true;
+    assert_int_equal(pf_driver_vf_set_policy(f.pf, 2, &policy), 0);
+    vf_start(&f, 2, PF_API_14);
+    policy.vlan = 8;
+    policy.spoof_check = true;
+    assert_int_equal(pf_driver_vf_set_policy(f.pf, 2, &policy), 0);
+    assert_true(rx_is_on(&f, 2) && tx_is_on(&f, 2));
+    assert_int_equal(vlan_pools(&f, 8), BIT64(2));
+    assert_int_equal(vlan_pools(&f, 0), 0xb);
+    assert_int_equal(test_card_reg(f.card, HW_PFVFSPOOF(0)), 0x0f0f);
+    assert_false(vf_get(&f, 2, msg));
     policy.vlan = 4095;
     assert_int_equal(pf_driver_vf_set_policy(f.pf, 2, &policy), -EINVAL);
     policy.vlan = 1;

@@ -163,7 +163,11 @@ static void test_set_vlan(void **state)
     assert_int_equal(vf_ask3(&f, 0, HW_MSG_SET_VLAN | ADD, 63, 0), DONE);
     // A VF with a port VLAN has that one only.
     assert_int_equal(vf_ask3(&f, 2, HW_MSG_SET_VLAN | ADD, 62, 0), REFUSED);
+    assert_int_equal(vf_ask3(&f, 2, HW_MSG_SET_VLAN | ADD, 0, 0), REFUSED);
     assert_int_equal(vf_ask3(&f, 2, HW_MSG_SET_VLAN, 4094, 0), REFUSED);
+    assert_int_equal(vf_ask3(&f, 2, HW_MSG_SET_VLAN, 62, 0), DONE); // was not in it
+    assert_int_equal(vf_ask3(&f, 2, HW_MSG_SET_VLAN, 0, 0), DONE);
+    assert_int_equal(vlan_pools(&f, 62), 3);
     assert_int_equal(vlan_pools(&f, 4094), 4);
     assert_int_equal(test_card_reg(f.card, HW_PFVMVIR(2)), 0x40000000 | 5 << 13 | 4094);
     fixture_end(&f);
