@@ -24,7 +24,7 @@ import qemu
 from checks import Report
 from daemon import Daemon, DaemonError
 from demo import TOP, finish, prepare
-from scene import TEST_ETHERTYPE, Scene, Vm, ping_figures
+from scene import LINK_LIMIT_S, TEST_ETHERTYPE, Scene, Vm, ping_figures
 
 PORT = """ports = ({{
   uplink = {{ {uplink} }};
@@ -37,6 +37,7 @@ NULL_UPLINK = 'kind = "null";'
 TAP_NAME = "vireotap0"
 TAP_ADDRESS = "10.0.0.254"
 REPLAYED_FRAMES = 200
+NOBODY = "02:00:00:00:ee:ee"  # a MAC address that no VF has
 
 
 def config(doorbells="trapped", uplink=NULL_UPLINK, extra=""):
@@ -100,6 +101,7 @@ class Life(Scene):
             ("guest reboots", self.check_reboot),
             ("QEMU killed, VF given to a new VM", self.check_killed),
             ("100 malformed connections", self.check_malformed),
+            ("a VM's memory is taken away under load", self.check_truncated),
             *self.last_checks(),
         )
 
@@ -136,22 +138,26 @@ class Life(Scene):
         carrier = f"cat /sys/class/net/{vm.interface}/carrier"
         for link, value in ((False, "0"), (True, "1")):
             self.daemon.call("vf.set", {"port": 0, "vf": 0, "link": link})
-            ok, seen = vm.guest.poll(carrier, f"^{value}", 10)
+            ok, seen = vm.guest.poll(carrier, f"^{value}", LINK_LIMIT_S)
             check.expect(ok, f"carrier {value} in the guest after link = {link}", seen)
         self.expect_ping(check, vm, self.vms[1], "with the link up again")
 
     def check_vlan_change(self, check):
         first, second = self.vms[:2]
-        self.daemon.call("vf.set", {"port": 0, "vf": 0, "vlan": 30})
-        self.wait_link([first])
-        self.expect_no_ping(check, first, second, "from VLAN 30 to none")
-        self.daemon.call("vf.set", {"port": 0, "vf": 1, "vlan": 30})
-        self.wait_link([second])
-        self.expect_ping(check, first, second, "when both are on VLAN 30")
-        for vf in (0, 1):
-            self.daemon.call("vf.set", {"port": 0, "vf": vf, "vlan": 0})
+        start = time.monotonic()
+        try:
+            self.daemon.call("vf.set", {"port": 0, "vf": 0, "vlan": 30})
+            self.wait_link([first])
+            self.expect_no_ping(check, first, second, "from VLAN 30 to none")
+            self.daemon.call("vf.set", {"port": 0, "vf": 1, "vlan": 30})
+            self.wait_link([second])
+            self.expect_ping(check, first, second, "when both are on VLAN 30")
+        finally:
+            for vf in (0, 1):
+                self.daemon.call("vf.set", {"port": 0, "vf": vf, "vlan": 0})
         self.wait_link([first, second])
         self.expect_ping(check, first, second, "on none again")
+        check.note(f"three changes in {time.monotonic() - start:.1f} s")
 
     def check_rebind(self, check):
         vm, mac = self.vms[0], self.vms[0].mac
@@ -210,12 +216,10 @@ class Life(Scene):
         def kill_and_replace():
             os.kill(old.machine.process.pid, signal.SIGKILL)
             old.machine.stop()
-            end = time.monotonic() + 5
-            while (pid := self.daemon.stats().vf(2)["client_pid"]) and time.monotonic() < end:
-                time.sleep(0.02)
-            check.expect(not pid, "VF 2 free again", f"still held by {pid}")
+            self.wait_free(check, 2)
             machine = qemu.Machine(self.setup, self.run_dir, f"{self.name}-vm2b")
             self.stack.callback(machine.stop)
+            machine.sealed = False  # for check_truncated
             machine.start(self.daemon.vf_socket(2))
             failure = machine.wait_up(60)
             check.expect(not failure, "the new VM to boot", failure)
@@ -227,6 +231,42 @@ class Life(Scene):
             check.expect(mac == old.mac, f"the VF's MAC {old.mac}", mac)
             self.expect_ping(check, new, self.vms[1], "to the new VM")
         self.expect_unnoticed(check, kill_and_replace)
+
+    def check_truncated(self, check):
+        """VM 2's memory file shrinks to nothing while the card copies from and to it."""
+        vm = self.vms.pop()
+        running = vm.machine.process
+        peer = self.vms[1]
+        # Many out of it, to nobody; some into it, so few that VM 1's pings need not suffer.
+        vm.guest.start(f"while frames send {vm.interface} 10000 {NOBODY} {vm.mac} "
+                       f"{TEST_ETHERTYPE}; do :; done", 15)
+        sending = peer.guest.start(
+            f"while frames send {peer.interface} 20 {vm.mac} {peer.mac} {TEST_ETHERTYPE}; "
+            "do sleep 0.02; done", 15)
+
+        def truncate():
+            time.sleep(0.5)
+            memory = [link for link in Path(f"/proc/{running.pid}/fd").iterdir()
+                      if os.readlink(link).startswith("/memfd:")
+                      and link.stat().st_size == qemu.MEMORY_MIB << 20]
+            check.expect(len(memory) == 1, "one memory file", memory)
+            with memory[0].open("r+b") as file:
+                file.truncate(0)
+            time.sleep(1)
+            vm.machine.stop()
+            self.wait_free(check, 2)
+        try:
+            self.expect_unnoticed(check, truncate)
+        finally:
+            sending.stop()
+            vm.machine.stop()
+        check.expect(self.daemon.alive(), "vireod to run", "it ended")
+
+    def wait_free(self, check, vf):
+        end = time.monotonic() + 5
+        while (pid := self.daemon.stats().vf(vf)["client_pid"]) and time.monotonic() < end:
+            time.sleep(0.02)
+        check.expect(not pid, f"VF {vf} free again", f"still held by {pid}")
 
     def check_malformed(self, check):
         """Garbage on a free VF's socket and on the control socket."""
@@ -337,7 +377,7 @@ class Pcap(Scene):
 
     def check_record(self, check):
         vm = self.vms[0]
-        vm.guest.must(f"frames send {vm.interface} 20 02:00:00:00:ee:ee {vm.mac} 88b6")
+        vm.guest.must(f"frames send {vm.interface} 20 {NOBODY} {vm.mac} 88b6")
         path, end = self.run_dir / "out.pcap", time.monotonic() + 5
         while (found := count_in_capture(path, bytes.fromhex("88b6"))) < 20 and \
                 time.monotonic() < end:

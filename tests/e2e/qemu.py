@@ -68,12 +68,13 @@ def unpacked_kernel(bzimage, cache):
     return elf
 
 
-def base_command(qemu, accel, cpus=1):
+def base_command(qemu, accel, cpus=1, sealed=True):
     cpu = "host" if accel == "kvm" else "max,la57=off"
     accel = "kvm" if accel == "kvm" else "tcg,tb-size=256"
     return [qemu, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", "q35,memory-backend=m", "-accel", accel, "-cpu", cpu, "-smp", str(cpus),
-            "-object", f"memory-backend-memfd,id=m,size={MEMORY_MIB}M,share=on"]
+            "-object", f"memory-backend-memfd,id=m,size={MEMORY_MIB}M,share=on,"
+            f"seal={'on' if sealed else 'off'}"]
 
 
 def _kvm_boots(qemu, kernel, image, run_dir):
@@ -120,11 +121,12 @@ class Machine:
         self.setup, self.run_dir, self.name = setup, run_dir, name
         self.serial_log = run_dir / f"{name}.serial"
         self.qemu_log = run_dir / f"{name}.qemu"
+        self.sealed = True  # nobody can shrink the guest's memory
         self.process = None
         self.guest = None
 
     def command(self, vf_socket, cpus=1):
-        command = base_command(self.setup.qemu, self.setup.accel, cpus)
+        command = base_command(self.setup.qemu, self.setup.accel, cpus, self.sealed)
         command += ["-name", self.name]
         if vf_socket:
             device = {"driver": "vfio-user-pci", "bus": "rp1", "rombar": 0,
