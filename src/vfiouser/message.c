@@ -450,7 +450,8 @@ size_t vfiouser_region_access_build(uint8_t *payload, const struct vfiouser_regi
 size_t vfiouser_dma_write_build(uint8_t *payload, uint64_t address, const void *data,
                                 uint32_t len_bytes)
 {
-    struct vfiouser_wire_dma_write wire = {.address = address, .count = len_bytes};
+    struct vfiouser_wire_dma_write wire = {.address = htole64(address),
+                                           .count = htole64(len_bytes)};
 
     memcpy(payload, &wire, sizeof wire);
     memcpy(payload + sizeof wire, data, len_bytes);

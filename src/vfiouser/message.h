@@ -144,13 +144,13 @@ struct vfiouser_wire_region_access {
 _Static_assert(sizeof(struct vfiouser_wire_region_access) == 16, "wire");
 _Static_assert(offsetof(struct vfiouser_wire_region_access, count) == 12, "wire");
 
-// DMA_WRITE. The specification has a count of 64 bits; QEMU's client, up to 11.1 at least, one of
-// 32 with the data right behind it. QEMU's form is what is sent.
+// DMA_WRITE. QEMU's client has the specification's count of 64 bits in 11.1; one of 32, with the
+// data 4 bytes earlier, was in the first versions that had a client.
 struct vfiouser_wire_dma_write {
     uint64_t address;
-    uint32_t count; // then data
-} __attribute__((packed));
-#define VFIOUSER_DMA_WRITE_FIXED 12u
+    uint64_t count; // then data
+};
+#define VFIOUSER_DMA_WRITE_FIXED 16u
 _Static_assert(sizeof(struct vfiouser_wire_dma_write) == VFIOUSER_DMA_WRITE_FIXED, "wire");
 
 struct vfiouser_wire_multi_write {

@@ -279,8 +279,15 @@ static int later_message(struct connection *conn, struct vfiouser_message *messa
     struct vfiouser_session session = {&server->device, &server->counts, conn->data_max};
     int err;
 
-    // We ask the client nothing, so there is nothing to reply to; and an answer to a reply would be
-    // the start of an endless exchange.
+    // An answer to a reply would be the start of an endless exchange. QEMU tells of a DMA_WRITE
+    // that failed, though it was asked not to.
+    if ((message->header.flags & VFIOUSER_FLAG_TYPE) == VFIOUSER_TYPE_REPLY &&
+        message->header.command == VFIOUSER_DMA_WRITE) {
+        server->counts.dma_writes_failed++;
+        log_limited(LOG_LEVEL_WARN, "vfiouser: %s: client PID %d: a DMA_WRITE failed: %s",
+                    server->name, (int)conn->pid, strerror((int)message->header.error));
+        return 0;
+    }
     if ((message->header.flags & VFIOUSER_FLAG_TYPE) == VFIOUSER_TYPE_REPLY) {
         server->counts.received[0]++;
         log_warn_limited("vfiouser: %s: client PID %d sent a reply that nobody waits for",

@@ -114,6 +114,7 @@ struct vfiouser_counts {
     uint64_t reads_by_region[VFIOUSER_REGIONS], writes_by_region[VFIOUSER_REGIONS];
     uint64_t refused_clients;
     uint64_t dma_writes_posted; // by us
+    uint64_t dma_writes_failed; // of them, as the client told us
 };
 void vfiouser_server_counts_get(const struct vfiouser_server *server, struct vfiouser_counts *out);
 const char *vfiouser_command_name(unsigned command); // "DMA_MAP"; "?" where unknown

@@ -32,23 +32,43 @@ static void test_bytes_on_the_wire(void **state)
     static const uint8_t data[VFIOUSER_POST_MAX_BYTES] = {0xaa};
     struct fixture *f = *state;
     int sock = fixture_attached_client(f);
-    uint8_t bytes[16 + 12 + VFIOUSER_POST_MAX_BYTES];
+    uint8_t bytes[16 + 16 + VFIOUSER_POST_MAX_BYTES];
 
     assert_int_equal(post(f, 0x12345678), 0);
-    // At once, without a turn of the loop: 32 bytes, the least that QEMU's client takes.
-    assert_int_equal(raw_receive(sock, bytes, sizeof bytes, NULL, NULL), 32);
+    // At once, without a turn of the loop.
+    assert_int_equal(raw_receive(sock, bytes, sizeof bytes, NULL, NULL), 36);
     assert_int_equal(le16_get(bytes + 2), VFIOUSER_DMA_WRITE);
-    assert_int_equal(le32_get(bytes + 4), 32);
+    assert_int_equal(le32_get(bytes + 4), 36);
     assert_int_equal(le32_get(bytes + 8), VFIOUSER_FLAG_NO_REPLY);
     assert_int_equal(le32_get(bytes + 12), 0);
     assert_int_equal(le64_get(bytes + 16), MSI_ADDRESS);
-    assert_int_equal(le32_get(bytes + 24), 4);
-    assert_int_equal(le32_get(bytes + 28), 0x12345678);
+    assert_int_equal(le64_get(bytes + 24), 4);
+    assert_int_equal(le32_get(bytes + 32), 0x12345678);
 
     assert_int_equal(vfiouser_server_post_dma_write(f->server, 0, data, sizeof data), 0);
     assert_int_equal(raw_receive(sock, bytes, sizeof bytes, NULL, NULL), sizeof bytes);
-    assert_memory_equal(bytes + 28, data, sizeof data);
+    assert_memory_equal(bytes + 32, data, sizeof data);
     assert_int_equal(fixture_counts(f).dma_writes_posted, 2);
+    fixture_client_end(f, sock);
+}
+
+// QEMU answers what it could not write, although it was asked not to.
+static void test_failure_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    int sock = fixture_attached_client(f);
+    uint8_t bytes[64];
+
+    assert_int_equal(post(f, 1), 0);
+    assert_int_equal(raw_receive(sock, bytes, sizeof bytes, NULL, NULL), 36);
+    raw_message(bytes, le16_get(bytes), VFIOUSER_DMA_WRITE,
+                VFIOUSER_TYPE_REPLY | VFIOUSER_FLAG_ERROR, NULL, 0);
+    le32_put(bytes + 12, ENODEV);
+    assert_int_equal(raw_send(sock, bytes, 16, NULL, 0), 16);
+    fixture_pump(f);
+    assert_int_equal(raw_receive(sock, bytes, 1, NULL, NULL), -EAGAIN); // and no answer to that
+    assert_int_equal(fixture_counts(f).dma_writes_failed, 1);
+    assert_int_equal(fixture_counts(f).received[0], 0);
     fixture_client_end(f, sock);
 }
 
@@ -102,13 +122,21 @@ static void test_threads(void **state)
         }
         fixture_pump(f);
         for (unsigned i = 0; i < 100; i++) {
+            ssize_t payload;
+
             n = raw_receive(sock, bytes, 16, NULL, NULL);
             if (n == -EAGAIN)
                 break;
             assert_int_equal(n, 16);
-            assert_int_equal(le32_get(bytes + 4), 32);
-            assert_int_equal(raw_receive(sock, bytes + 16, 16, NULL, NULL), 16);
-            if (le16_get(bytes + 2) == VFIOUSER_DMA_WRITE)
+            payload = le16_get(bytes + 2) == VFIOUSER_DMA_WRITE ? 20 : 16;
+            assert_int_equal(le32_get(bytes + 4), 16 + payload);
+            // The sender was stopped in the middle of it, perhaps.
+            for (ssize_t got = 0; got<payload; got += n> 0 ? n : 0) {
+                fixture_pump(f);
+                n = raw_receive(sock, bytes + 16 + got, (size_t)(payload - got), NULL, NULL);
+                assert_true(n > 0 || n == -EAGAIN);
+            }
+            if (payload == 20)
                 posted++;
             else
                 replies++;
@@ -149,6 +177,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_bytes_on_the_wire, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_failure_is_counted, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_threads, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_client_that_does_not_read, fixture_setup,
