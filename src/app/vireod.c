@@ -14,12 +14,14 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "app/chassis_mode.h"
 #include "app/config.h"
 #include "app/machine.h"
 #include "app/methods.h"
 #include "app/run_dir.h"
 #include "app/table.h"
 #include "base/log.h"
+#include "chassis/layout.h"
 #include "ctl/ctl.h"
 #include "mem/space.h"
 
@@ -41,13 +43,17 @@ static const char doc[] =
     "Prints the VFs and then \"vireod: ready\" once VMs can connect. Log lines go to stderr. "
     "Root is needed only for what the config asks for: a tap that is not there yet.";
 
-enum { OPTION_RUN_DIR = 0x100, OPTION_LOG_LEVEL, OPTION_CHECK };
+enum { OPTION_RUN_DIR = 0x100, OPTION_LOG_LEVEL, OPTION_CHECK, OPTION_CHASSIS, OPTION_BASE };
 
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The card: see examples/card.conf (required)", 0},
     {"run-dir", OPTION_RUN_DIR, "DIR", 0, "Where the sockets go (default " RUN_DIR_DEFAULT ")", 0},
     {"log-level", OPTION_LOG_LEVEL, "LEVEL", 0,
      "error, warn, info or debug; goes before the config's", 0},
+    {"chassis", OPTION_CHASSIS, NULL, 0,
+     "Give the whole card, with its IOMMU, to one VM: see 'vireo chassis qemu-args'", 0},
+    {"chassis-base", OPTION_BASE, "ADDRESS", 0,
+     "Where the VM's firmware puts it (default c0000000, SeaBIOS's choice)", 0},
     {"check", OPTION_CHECK, NULL, 0, "Check the config and exit", 0},
     {0},
 };
@@ -56,6 +62,8 @@ struct arguments {
     const char *config_path;
     const char *run_dir;
     bool check;
+    bool chassis;
+    uint32_t chassis_base;
     bool log_level_given;
     enum log_level log_level;
 };
@@ -78,6 +86,16 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_CHECK:
         args->check = true;
+        return 0;
+    case OPTION_BASE:
+        if (chassis_mode_base_parse(arg, &args->chassis_base))
+            argp_error(state,
+                       "--chassis-base: found '%s'; allowed is a multiple of 20000000 (512 MiB), "
+                       "up to c0000000",
+                       arg);
+        return 0;
+    case OPTION_CHASSIS:
+        args->chassis = true;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s': vireod takes options only", arg);
@@ -137,22 +155,45 @@ static void fd_limit_raise(void)
         log_warn("vireod: cannot raise the limit of open files: %s", strerror(errno));
 }
 
-static int serve(struct machine *m, sd_event *loop, const char *run_dir)
+// What is served: the machine, or the chassis.
+struct service {
+    struct machine *machine;
+    struct chassis_mode *chassis;
+};
+
+static int service_create(struct service *service, const struct card_config *config,
+                          const struct arguments *args, sd_event *loop, char *error,
+                          size_t error_len)
+{
+    if (args->chassis)
+        return chassis_mode_create(config, args->run_dir, args->chassis_base, loop,
+                                   &service->chassis, error, error_len);
+    return machine_create(config, args->run_dir, loop, &service->machine, error, error_len);
+}
+
+static int serve(const struct service *service, unsigned ports, sd_event *loop, const char *run_dir)
 {
     struct ctl_server *ctl = NULL;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)], error[512];
     int ret = run_dir_ctl_path(run_dir, path, sizeof path, error, sizeof error);
 
-    if (!ret)
-        ret = ctl_server_create(loop, path, machine_methods, m, &ctl, error, sizeof error);
+    if (!ret && service->chassis)
+        ret = ctl_server_create(loop, path, chassis_mode_methods, service->chassis, &ctl, error,
+                                sizeof error);
+    else if (!ret)
+        ret = ctl_server_create(loop, path, machine_methods, service->machine, &ctl, error,
+                                sizeof error);
     if (ret) {
         log_error("vireod: %s", error);
         return ret;
     }
-    vfs_print(m);
+    if (service->chassis)
+        chassis_mode_print(service->chassis);
+    else
+        vfs_print(service->machine);
     printf("vireod: ready\n");
     fflush(stdout);
-    sd_notifyf(0, "READY=1\nSTATUS=%u port(s) up", machine_config(m)->port_count);
+    sd_notifyf(0, "READY=1\nSTATUS=%u port(s) up", ports);
     ret = sd_event_loop(loop);
     sd_notify(0, "STOPPING=1");
     log_info("vireod: stopping");
@@ -160,15 +201,15 @@ static int serve(struct machine *m, sd_event *loop, const char *run_dir)
     return ret;
 }
 
-static int run(const struct card_config *config, const char *run_dir)
+static int run(const struct card_config *config, const struct arguments *args)
 {
-    struct machine *machine = NULL;
+    struct service service = {NULL, NULL};
     sd_event *loop = NULL;
     char error[512] = "";
     sigset_t signals;
     int lock_fd, ret;
 
-    ret = run_dir_take(run_dir, &lock_fd, error, sizeof error);
+    ret = run_dir_take(args->run_dir, &lock_fd, error, sizeof error);
     if (ret) {
         log_error("vireod: %s", error);
         return ret;
@@ -190,12 +231,13 @@ static int run(const struct card_config *config, const char *run_dir)
     if (ret < 0)
         snprintf(error, sizeof error, "starting: %s", strerror(-ret));
     else
-        ret = machine_create(config, run_dir, loop, &machine, error, sizeof error);
+        ret = service_create(&service, config, args, loop, error, sizeof error);
     if (ret < 0)
         log_error("vireod: %s", error);
     else
-        ret = serve(machine, loop, run_dir);
-    machine_destroy(machine);
+        ret = serve(&service, config->port_count, loop, args->run_dir);
+    chassis_mode_destroy(service.chassis);
+    machine_destroy(service.machine);
     sd_event_unref(loop);
     close(lock_fd);
     return ret;
@@ -204,7 +246,7 @@ static int run(const struct card_config *config, const char *run_dir)
 int main(int argc, char **argv)
 {
     static const struct argp argp = {options, option_parse, NULL, doc, NULL, NULL, NULL};
-    struct arguments args = {.run_dir = RUN_DIR_DEFAULT};
+    struct arguments args = {.run_dir = RUN_DIR_DEFAULT, .chassis_base = CHASSIS_BASE_DEFAULT};
     static struct card_config config;
     char error[512];
 
@@ -222,5 +264,5 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     log_set_level(args.log_level_given ? args.log_level : config.log_level);
-    return run(&config, args.run_dir) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run(&config, &args) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
