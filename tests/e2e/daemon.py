@@ -47,6 +47,8 @@ class Stats:
 
 
 class Daemon:
+    options = ()  # of vireod's, before the others
+
     def __init__(self, vireod, run_dir, config_text, name="vireod"):
         self.vireod, self.run_dir = vireod, run_dir
         self.config = run_dir / f"{name}.conf"
@@ -59,8 +61,9 @@ class Daemon:
     def start(self):
         """Waits for "vireod: ready"."""
         with open(self.ready_log, "wb") as out:
-            self.process = process.spawn([*self.prefix, self.vireod, "--config", self.config,
-                                          "--run-dir", self.run_dir, "--log-level", "info"],
+            self.process = process.spawn([*self.prefix, self.vireod, *self.options, "--config",
+                                          self.config, "--run-dir", self.run_dir, "--log-level",
+                                          "info"],
                                          self.log, stdout=out)
         end = time.monotonic() + START_LIMIT_S
         while time.monotonic() < end:

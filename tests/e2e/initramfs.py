@@ -124,7 +124,7 @@ def compile_static(source, to):
     return to.read_bytes()
 
 
-def assemble(root):
+def assemble(root, wanted):
     cpio = Cpio()
     for folder in ("dev", "proc", "sys", "tmp", "run", "etc", "root", "usr/bin", "usr/sbin",
                    "usr/lib/x86_64-linux-gnu", "lib64"):
@@ -148,7 +148,7 @@ def assemble(root):
             cpio.link(f"usr/bin/{name}", "busybox")
     for name in DATA:
         cpio.file(name, root / name)
-    modules = modules_in_load_order(root, MODULES)
+    modules = modules_in_load_order(root, wanted)
     for name, data in modules:
         cpio.file(f"modules/{name}", data)
     cpio.file("modules.list", "".join(f"/modules/{name}\n" for name, _ in modules).encode())
@@ -160,19 +160,22 @@ def assemble(root):
     return cpio.finish()
 
 
-def build(cache):
-    """Returns (kernel, initramfs) paths; makes the initramfs when it is missing or out of date."""
+def build(cache, name="initramfs", modules=MODULES):
+    """Returns (kernel, initramfs) paths; makes the initramfs when it is missing or out of date.
+
+    `name` is that of a kind of guest, which loads these kernel modules as it starts.
+    """
     root = (cache / "guest").resolve() / "root"
     kernels = sorted((root / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise InitramfsError(f"no guest kernel below {root}: run scripts/setup demo")
-    key = hashlib.sha256(str(root).encode())
+    key = hashlib.sha256(f"{root} {modules}".encode())
     for path in (Path(__file__), *sorted((HERE / "guest").iterdir())):
         key.update(path.read_bytes())
-    image = cache / f"initramfs-{key.hexdigest()[:16]}.cpio"
+    image = cache / f"{name}-{key.hexdigest()[:16]}.cpio"
     if not image.exists():
-        data = assemble(root)
-        for old in cache.glob("initramfs-*.cpio"):
+        data = assemble(root, modules)
+        for old in cache.glob(f"{name}-*.cpio"):
             old.unlink(missing_ok=True)
         part = image.with_suffix(".part")
         part.write_bytes(data)

@@ -117,6 +117,8 @@ def find_accelerator(qemu, kernel, image, cache, run_dir, say=lambda text: None)
 class Machine:
     """One guest in one QEMU, with at most one VF of the daemon's."""
 
+    cmdline = CMDLINE
+
     def __init__(self, setup, run_dir, name):
         self.setup, self.run_dir, self.name = setup, run_dir, name
         self.serial_log = run_dir / f"{name}.serial"
@@ -145,8 +147,8 @@ class Machine:
         command = self.command(vf_socket, cpus)
         if not reboots:
             command += ["-no-reboot"]
-        command += ["-kernel", self.setup.kernel, "-initrd", self.setup.image, "-append", CMDLINE,
-                    "-serial", f"file:{self.serial_log}",
+        command += ["-kernel", self.setup.kernel, "-initrd", self.setup.image, "-append",
+                    self.cmdline, "-serial", f"file:{self.serial_log}",
                     "-chardev", f"socket,id=agent,path={agent_path}", "-serial", "chardev:agent"]
         self.process = process.spawn(command, self.qemu_log)
         self.guest = Guest(self.name, listener)
