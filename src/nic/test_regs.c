@@ -274,6 +274,8 @@ static void test_what_drivers_poll(void **state)
     assert_true(pf_read(t, HW_ESDP) & HW_ESDP_SDP2);
     pf_write(t, HW_ESDP, HW_ESDP_SDP2 << HW_ESDP_DIR_SHIFT);
     assert_false(pf_read(t, HW_ESDP) & HW_ESDP_SDP2);
+    // No firmware error: ixgbe looks every 2 seconds, and complains unless the firmware is valid.
+    assert_int_equal(pf_read(t, HW_FWSM) & 0x01f88000, 0x00008000);
 }
 
 static void test_semaphore(void **state)
