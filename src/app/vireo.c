@@ -60,6 +60,13 @@ static const struct command commands[] = {
      "  qemu-system-x86_64 -accel kvm -cpu host $(vireo qemu-args 0 0) disk.img\n"
      "\n"
      "For a second VF in the same VM, take only the two -device arguments."},
+    {"chassis qemu-args", "", 0, 0, false, true, vireo_chassis_qemu_args,
+     "QEMU's arguments to give a VM the whole card",
+     "For a daemon that runs with --chassis. The VM's own kernel then enables the VFs, with stock "
+     "ixgbe, intel-iommu and vfio-pci. Needs QEMU 10.1 or newer, -machine q35, and no IOMMU of "
+     "QEMU's.\n"
+     "\n"
+     "  qemu-system-x86_64 -accel kvm -cpu host $(vireo chassis qemu-args --run-dir DIR) disk.img"},
     {"demo", "", 0, 0, true, false, vireo_demo, "shows and checks it all in a few seconds",
      "The embedded form, without QEMU, root or a running daemon: one process holds the card and "
      "its IOMMU, two more drive a VF each with Vireo's own user-space driver, over vfio-user. "
@@ -76,12 +83,20 @@ struct command_parse {
     struct invocation *inv;
 };
 
+// Before the command or after it.
+#define RUN_DIR_OPTION                                                                             \
+    {                                                                                              \
+        "run-dir", OPTION_RUN_DIR, "DIR", 0,                                                       \
+            "Where the daemon's sockets are (default " RUN_DIR_DEFAULT ")", 0                      \
+    }
+
 static const struct argp_option json_options[] = {
-    {"json", OPTION_JSON, NULL, 0, "JSON instead of a table", 0}, {0}};
+    {"json", OPTION_JSON, NULL, 0, "JSON instead of a table", 0}, RUN_DIR_OPTION, {0}};
 static const struct argp_option memory_options[] = {
     {"memory", OPTION_MEMORY, "SIZE", 0, "Memory of the VM, as QEMU writes it (default 1G)", 0},
+    RUN_DIR_OPTION,
     {0}};
-static const struct argp_option no_options[] = {{0}};
+static const struct argp_option no_options[] = {RUN_DIR_OPTION, {0}};
 
 static error_t command_option(int key, char *arg, struct argp_state *state)
 {
@@ -90,6 +105,9 @@ static error_t command_option(int key, char *arg, struct argp_state *state)
     switch (key) {
     case OPTION_JSON:
         p->inv->json = true;
+        return 0;
+    case OPTION_RUN_DIR:
+        p->inv->run_dir = arg;
         return 0;
     case OPTION_MEMORY:
         // It becomes part of an argument's list.
@@ -136,8 +154,7 @@ static int command_run(const struct command *command, struct invocation *inv, in
 // --- the program's own options, and which command it is ---
 
 static const struct argp_option options[] = {
-    {"run-dir", OPTION_RUN_DIR, "DIR", 0,
-     "Where the daemon's sockets are (default " RUN_DIR_DEFAULT ")", 0},
+    RUN_DIR_OPTION,
     {0},
 };
 
@@ -194,7 +211,7 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         words = command_match(state->argv, state->next - 1, state->argc, &args->command);
         if (!words) {
             char text[64];
-            bool second = (!strcmp(arg, "vf") || !strcmp(arg, "pci")) &&
+            bool second = (!strcmp(arg, "vf") || !strcmp(arg, "pci") || !strcmp(arg, "chassis")) &&
                           state->next < state->argc && state->argv[state->next][0] != '-';
 
             snprintf(text, sizeof text, "%s%s%s", arg, second ? " " : "",
