@@ -13,13 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "hw82599/regs.h"
 #include "nic/nic.h"
 #include "nic/port.h"
 #include "pci/access.h"
 
-#define TEST_IOVA         0x40000000ull
-#define TEST_MEM_BYTES    (1u << 20)
+#define TEST_IOVA 0x40000000ull
+#ifndef TEST_MEM_BYTES
+#define TEST_MEM_BYTES (1u << 20)
+#endif
 #define TEST_PF_BAR0      0xf0000000ull // + index * 1 MiB
 #define TEST_PF_MSIX      0xf0400000ull
 #define TEST_VF_BAR0      0xf1000000ull // + port * 8 MiB + vf * 16 KiB
@@ -99,6 +102,13 @@ static inline int test_card_translate(void *ctx, rid_t rid, iova_t iova, enum dm
         .shift = DMA_SMALL_SHIFT,
         .access = DMA_READ | DMA_WRITE,
     };
+    // All whole 2 MiB but the first, so that there are both kinds of pages.
+    page = bits_align_down(page, 1u << DMA_LARGE_SHIFT);
+    if (page > TEST_IOVA && page + (1u << DMA_LARGE_SHIFT) <= TEST_IOVA + TEST_MEM_BYTES) {
+        out->iova = page;
+        out->host = t->mem + (page - TEST_IOVA);
+        out->shift = DMA_LARGE_SHIFT;
+    }
     return 0;
 }
 
