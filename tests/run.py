@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
-LINES_OF_A_FAILURE = 60
+LINES_OF_A_FAILURE = 40
 E2E_LIMIT_S = 420
 # A list, as Meson reads one: a comma would end up inside an argument.
 SANITIZER_ARGS = "['-fno-sanitize-recover=all','-fno-omit-frame-pointer']"
@@ -141,7 +141,11 @@ def add_meson_results(totals, stage, folder):
         lines = test.get("stdout", "").splitlines()
         output = test.get("stdout", "") + test.get("stderr", "")
         if result not in ("OK", "SKIP", "EXPECTEDFAIL"):
-            say(f"\n{name}: {result} (exit {test.get('returncode')})\n{last_lines(output)}")
+            say(f"\n{name}: {result} (exit {test.get('returncode')})")
+            # A case that failed, and what it said; then the end of everything.
+            for case in re.findall(r"(?m)^not ok .*(?:\n# .*)*", test.get("stdout", "")):
+                say(last_lines(case))
+            say(last_lines(output))
         if result != "SKIP" and any(re.match(r"(not ok|ok) \d", line) for line in lines):
             add_tap(totals, name, lines, result)
         elif result == "SKIP":
