@@ -100,12 +100,11 @@ static void frame_from_hex(struct pktgen *g, struct argp_state *state, const cha
 {
     size_t len = strlen(hex) / 2;
 
-    if (strlen(hex) % 2 || len < ETHER_BYTES || len > FRAME_MAX)
+    if (strlen(hex) % 2 || len < ETHER_BYTES || len > FRAME_MAX ||
+        strspn(hex, "0123456789abcdefABCDEF") != 2 * len)
         argp_error(state, "--frame: %u to %u bytes in hex are wanted", ETHER_BYTES, FRAME_MAX);
-    for (size_t i = 0; i < len; i++) {
-        if (sscanf(hex + 2 * i, "%2hhx", &g->frame[i]) != 1)
-            argp_error(state, "--frame: '%.2s' is no byte in hex", hex + 2 * i);
-    }
+    for (size_t i = 0; i < len; i++)
+        sscanf(hex + 2 * i, "%2hhx", &g->frame[i]);
     g->frame_len = len < FRAME_MIN ? FRAME_MIN : (unsigned)len; // padded with zeros
     g->sending = g->given = true;
 }
@@ -117,8 +116,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
 
     switch (key) {
     case 'd':
-        if (strlen(arg) != 17 ||
-            sscanf(arg, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", m, m + 1, m + 2, m + 3, m + 4, m + 5) != 6)
+        if (strlen(arg) != 17 || strspn(arg, "0123456789abcdefABCDEF:") != 17 ||
+            sscanf(arg, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", m, m + 1, m + 2, m + 3, m + 4,
+                   m + 5) != 6)
             argp_error(state, "'%s': a MAC address is wanted, 02:00:00:00:10:01", arg);
         g->sending = true;
         return 0;

@@ -1,0 +1,362 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The example programs against a real vireod.
+
+    test_examples.py VIREOD VF_PKTGEN VF_L2FWD VF_PING VF_TAP
+
+Prints TAP. Exit status 0: all is as it should be (a case may be skipped: it says why), 1: not.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests" / "e2e"))
+sys.dont_write_bytecode = True
+
+import process  # noqa: E402
+from daemon import Daemon  # noqa: E402
+
+WAIT_S = 10
+MACS = [f"02:00:00:00:10:{i:02x}" for i in range(4)]
+VFS = ", ".join(f'{{ index = {i}; mac = "{mac}"; }}' for i, mac in enumerate(MACS))
+CONFIG = f'seed = "examples"; ports = ({{ uplink = {{ kind = "null"; }}; vfs = 4; vf = ({VFS}); }});\n'
+ADDRESS = "10.9.0.9"
+
+
+class Failure(Exception):
+    pass
+
+
+class Skip(Exception):
+    pass
+
+
+def check(ok, why):
+    if not ok:
+        raise Failure(why)
+
+
+def wait_until(condition, why, limit_s=WAIT_S):
+    end = time.monotonic() + limit_s
+    while not condition():
+        check(time.monotonic() < end, why() if callable(why) else why)
+        time.sleep(0.02)
+
+
+class Program:
+    """One run of an example."""
+
+    def __init__(self, bench, *command):
+        self.log = bench.folder / f"program{len(bench.programs)}"
+        self.process = process.spawn(["timeout", "40", *command] if "unshare" not in command
+                                     else command, self.log)
+        self.name = " ".join(Path(str(word)).name for word in command)
+        bench.programs.append(self)
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def says(self, pattern, limit_s=WAIT_S):
+        wait_until(lambda: re.search(pattern, self.text(), re.MULTILINE),
+                   lambda: f"'{self.name}' never said '{pattern}' but: {self.text()}", limit_s)
+        return re.search(pattern, self.text(), re.MULTILINE)
+
+    def ends(self, code, limit_s=WAIT_S):
+        try:
+            found = self.process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"'{self.name}' did not end; it said: {self.text()}") from None
+        check(found == code, f"'{self.name}' ended with {found}, not {code}: {self.text()}")
+        return self.text()
+
+    def stop(self):
+        """SIGTERM: it is to end well."""
+        self.process.terminate()
+        return self.ends(0)
+
+
+class Bench:
+    def __init__(self, folder, programs):
+        self.folder = folder
+        self.vireod, self.pktgen, self.l2fwd, self.ping, self.tap = programs
+        self.programs = []
+        self.daemon = Daemon(self.vireod, folder, CONFIG)
+
+    def run(self, *command):
+        return Program(self, *command)
+
+    def socket(self, vf):
+        return self.daemon.vf_socket(vf)
+
+    def sink(self, vf, *options):
+        sink = self.run(self.pktgen, *options, self.socket(vf))
+        sink.says("link up")
+        return sink
+
+    def stop_all(self):
+        for program in self.programs:
+            process.end(program.process)
+        self.daemon.stop()
+
+
+# --- Frames ---
+
+def mac_bytes(mac):
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def ip_bytes(address):
+    return bytes(int(part) for part in address.split("."))
+
+
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(int.from_bytes(data[i:i + 2], "big") for i in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return total ^ 0xffff
+
+
+def arp_request(source, source_ip, target_ip):
+    return (b"\xff" * 6 + mac_bytes(source) + bytes.fromhex("0806" "0001" "0800" "0604" "0001") +
+            mac_bytes(source) + ip_bytes(source_ip) + bytes(6) + ip_bytes(target_ip))
+
+
+def echo_request(source, destination, source_ip, target_ip, payload, fragment=0):
+    icmp = bytes.fromhex("0800" "0000" "1234" "0007") + payload
+    icmp = icmp[:2] + checksum(icmp).to_bytes(2, "big") + icmp[4:]
+    ip = (b"\x45\0" + (20 + len(icmp)).to_bytes(2, "big") + b"\xab\xcd" +
+          fragment.to_bytes(2, "big") + b"\x05\x01\0\0" + ip_bytes(source_ip) +
+          ip_bytes(target_ip))
+    ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
+    return mac_bytes(destination) + mac_bytes(source) + b"\x08\0" + ip + icmp
+
+
+def ask(bench, frame):
+    """Sends a frame from VF 0 until one comes back; returns that."""
+    asker = bench.run(bench.pktgen, "--frame", frame.hex(), "--rate", "20", "--burst", "1",
+                      "--print", "1", bench.socket(0))
+    answer = asker.says("^([0-9a-f]{120,})$").group(1)
+    asker.stop()
+    return bytes.fromhex(answer)
+
+
+# --- Cases ---
+
+def test_pktgen(bench):
+    for size, rate, count in (60, 20000, 20000), (1514, 10000, 5000), (9710, 2000, 1000):
+        sink = bench.sink(1, "--count", str(count), "--size", str(size))
+        sent = bench.run(bench.pktgen, "-d", MACS[1], "-s", str(size), "-n", str(count), "-r",
+                         str(rate), bench.socket(0)).ends(0)
+        check(f"sent {count} frames, received 0" in sent, f"the generator said: {sent}")
+        came = sink.ends(0)
+        check(f"sent 0 frames, received {count}" in came, f"the sink said: {came}")
+    sink = bench.sink(1, "--print", "1")
+    bench.run(bench.pktgen, "-d", MACS[1], "-n", "1", bench.socket(0)).ends(0)
+    frame = bytes.fromhex(sink.says("^([0-9a-f]{120})$").group(1))
+    check(frame == mac_bytes(MACS[1]) + mac_bytes(MACS[0]) + b"\x88\xb5" + bytes(46),
+          f"not the frame that was sent: {frame.hex()}")
+    sink.stop()
+
+
+def test_sleeps(bench):
+    sink = bench.sink(1)
+
+    def ticks():
+        child = subprocess.run(["pgrep", "-P", str(sink.process.pid)], capture_output=True,
+                               text=True, check=True).stdout.split()[0]
+        fields = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    time.sleep(1.0)
+    used = ticks() - before
+    check(used <= 10, f"an idle sink used {used} of {os.sysconf('SC_CLK_TCK')} ticks in a second")
+    sink.stop()
+
+
+def test_l2fwd(bench):
+    forwarder = bench.run(bench.l2fwd, "--peer-a", MACS[0], "--peer-b", MACS[3], bench.socket(1),
+                          bench.socket(2))
+    forwarder.says("forwarding")
+    for source, into, out, sink_vf in (0, 1, 2, 3), (3, 2, 1, 0):
+        sink = bench.sink(sink_vf, "--count", "5000", "--print", "1")
+        bench.run(bench.pktgen, "-d", MACS[into], "-n", "5000", "-r", "20000",
+                  bench.socket(source)).ends(0)
+        came = sink.ends(0)
+        check("received 5000" in came, f"the sink said: {came}")
+        frame = re.search("^([0-9a-f]{120})$", came, re.MULTILINE).group(1)
+        check(bytes.fromhex(frame)[:12] == mac_bytes(MACS[sink_vf]) + mac_bytes(MACS[out]),
+              f"addresses of a forwarded frame: {frame[:24]}")
+    said = forwarder.stop()
+    for name in "AB":
+        check(f"{name}: received 5000 frames, sent 5000, dropped 0" in said, said)
+
+
+def test_l2fwd_swap_is_spoofing(bench):
+    before = bench.daemon.stats().count(2, "tx_spoof_drops")
+    forwarder = bench.run(bench.l2fwd, "--mac-swap", bench.socket(1), bench.socket(2))
+    forwarder.says("forwarding")
+    bench.run(bench.pktgen, "-d", MACS[1], "-n", "100", "-r", "10000", bench.socket(0)).ends(0)
+    wait_until(lambda: bench.daemon.stats().count(2, "tx_spoof_drops") == before + 100,
+               "frames with another VF's source were not counted as spoofed")
+    check("A: received 100 frames" in forwarder.stop(), "A did not get them all")
+
+
+def test_ping(bench):
+    host = bench.run(bench.ping, ADDRESS, bench.socket(1))
+    host.says(f"{ADDRESS} is at {MACS[1]}")
+    arp = ask(bench, arp_request(MACS[0], "10.9.0.1", ADDRESS))
+    check(arp[:42] == mac_bytes(MACS[0]) + mac_bytes(MACS[1]) +
+          bytes.fromhex("0806" "0001" "0800" "0604" "0002") + mac_bytes(MACS[1]) +
+          ip_bytes(ADDRESS) + mac_bytes(MACS[0]) + ip_bytes("10.9.0.1"), f"reply: {arp.hex()}")
+    for payload in b"", b"odd", bytes(range(256)) * 5, b"\xff" * 1400:
+        echo = ask(bench, echo_request(MACS[0], MACS[1], "10.9.0.1", ADDRESS, payload))
+        total = 28 + len(payload)
+        check(echo[:14] == mac_bytes(MACS[0]) + mac_bytes(MACS[1]) + b"\x08\0" and
+              int.from_bytes(echo[16:18], "big") == total and echo[22] == 64 and
+              echo[26:34] == ip_bytes(ADDRESS) + ip_bytes("10.9.0.1"), f"header: {echo.hex()}")
+        check(checksum(echo[14:34]) == 0, "the reply's IPv4 checksum is wrong")
+        check(echo[34:36] == b"\0\0" and echo[38:42] == b"\x12\x34\0\x07" and
+              echo[42:14 + total] == payload, f"echo: {echo.hex()}")
+        check(checksum(echo[34:14 + total]) == 0, "the reply's ICMP checksum is wrong")
+    # What is not for it, or cut short, it leaves alone.
+    whole = echo_request(MACS[0], MACS[1], "10.9.0.1", ADDRESS, b"x" * 40)
+    bad = [arp_request(MACS[0], "10.9.0.1", "10.9.0.10"),
+           echo_request(MACS[0], MACS[1], "10.9.0.1", "10.9.0.10", b"other address"),
+           echo_request(MACS[0], MACS[1], "10.9.0.1", ADDRESS, b"fragment", 0x2000),
+           whole[:60],                                # shorter than its IPv4 length says
+           whole[:14] + b"\x4f" + whole[15:],         # options that are not there
+           whole[:14] + b"\x44" + whole[15:]]         # a header of 16 bytes
+    for frame in bad:
+        bench.run(bench.pktgen, "-f", frame.hex(), "-n", "1", bench.socket(0)).ends(0)
+    time.sleep(0.2)
+    said = host.stop()
+    check(re.search(rf"ignored {len(bad)} frames", said), said)
+
+
+def test_busy(bench):
+    holder = bench.sink(1)
+    for command in ([bench.pktgen], [bench.ping, ADDRESS], [bench.tap, "vireo-none"],
+                    [bench.l2fwd, "--as-is", bench.socket(0)]):
+        said = bench.run(*command, bench.socket(1)).ends(1)
+        check("somebody else holds the device" in said, said)
+    holder.stop()
+
+
+def test_arguments(bench):
+    for command in ([bench.pktgen], [bench.pktgen, "-d", "02:00:00:00:10", "x"],
+                    [bench.pktgen, "-s", "59", "x"], [bench.pktgen, "-s", "9711", "x"],
+                    [bench.pktgen, "-b", "257", "x"], [bench.pktgen, "-n", "-1", "x"],
+                    [bench.pktgen, "-f", "0g" * 20, "x"], [bench.pktgen, "x", "y"],
+                    [bench.l2fwd, "x", "y"], [bench.l2fwd, "--as-is", "x"],
+                    [bench.l2fwd, "--peer-a", MACS[0], "x", "y"], [bench.ping, "10.9.0", "x"],
+                    [bench.ping, ADDRESS], [bench.tap, "x"], [bench.tap, "i" * 16, "x"],
+                    [bench.tap, "--mtu", "9697", "i", "x"]):
+        said = bench.run(*command).ends(64)
+        check("--help" in said, said)
+    said = bench.run(bench.ping, ADDRESS, bench.folder / "none.sock").ends(1)
+    check("No such file" in said, said)
+
+
+def ping_command():
+    cached = TOP / "build" / "cache" / "guest" / "root" / "bin" / "busybox"
+    if shutil.which("ping"):
+        return ["ping"]
+    for busybox in filter(None, [shutil.which("busybox"), cached.exists() and str(cached)]):
+        return [busybox, "ping"]
+    raise Skip("neither ping nor busybox is installed")
+
+
+def test_tap(bench):
+    if os.geteuid() != 0:
+        raise Skip("making a tap needs root")
+    if not os.path.exists("/dev/net/tun") or not shutil.which("ip"):
+        raise Skip("no /dev/net/tun, or no iproute2")
+    ping = ping_command()
+    if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
+        raise Skip("no network namespaces here")
+    host = bench.run(bench.ping, "--frame", "9014", ADDRESS, bench.socket(1))
+    host.says("is at")
+    taps = [bench.run("unshare", "-n", bench.tap, "--mtu", "9000", "eth0", bench.socket(vf))
+            for vf in (2, 3)]
+
+    def inside(tap, *command):
+        done = subprocess.run(["nsenter", "-t", str(tap.process.pid), "-n", *command],
+                              capture_output=True, text=True, timeout=WAIT_S, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    for number, tap in enumerate(taps, 2):
+        tap.says("eth0 is up, MTU 9000")
+        for address in ([f"10.9.0.{number}/24"], [f"fd09::{number}/64", "nodad"]):
+            code, said = inside(tap, "ip", "address", "add", *address, "dev", "eth0")
+            check(code == 0, said)
+        said = inside(tap, "ip", "link", "show", "eth0")[1]
+        check(MACS[number] in said and "mtu 9000" in said, f"the interface: {said}")
+    for options in ([], ["-s", "1472"], ["-s", "8972"]):
+        code, said = inside(taps[0], *ping, "-c", "2", "-W", "2", *options, ADDRESS)
+        check(code == 0 and " 0% packet loss" in said, said)
+    # Neighbour discovery is multicast: the taps' groups have arrived at the card.
+    time.sleep(1.1)
+    code, said = inside(taps[0], *ping, "-6", "-c", "2", "-W", "2", "fd09::3")
+    check(code == 0 and " 0% packet loss" in said, said)
+    for tap in taps:
+        check("frames to the VF" in tap.stop(), tap.text())
+    host.stop()
+
+
+def test_daemon_goes(bench):
+    programs = [bench.sink(0), bench.run(bench.l2fwd, "--as-is", bench.socket(1), bench.socket(2)),
+                bench.run(bench.ping, ADDRESS, bench.socket(3))]
+    programs[1].says("forwarding")
+    programs[2].says("is at")
+    check(bench.daemon.stop() == 0, "vireod did not end well")
+    for program in programs:
+        said = program.ends(1, 4)
+        check("the daemon went away" in said, said)
+
+
+CASES = [("pktgen sends, a sink counts each frame", test_pktgen),
+         ("an idle program sleeps", test_sleeps),
+         ("l2fwd forwards both ways", test_l2fwd),
+         ("l2fwd --mac-swap is spoofing, where that is checked", test_l2fwd_swap_is_spoofing),
+         ("vf-ping answers ARP and echo, and nothing else", test_ping),
+         ("a VF that is taken", test_busy),
+         ("wrong arguments", test_arguments),
+         ("vf-tap: a namespace pings vf-ping and another tap", test_tap),
+         ("the daemon goes away", test_daemon_goes)]
+
+
+def main():
+    process.catch_signals()
+    failed = 0
+    print(f"1..{len(CASES)}", flush=True)
+    with process.run_directory() as folder:
+        bench = Bench(folder, sys.argv[1:6])
+        try:
+            bench.daemon.start()
+            for number, (name, case) in enumerate(CASES, 1):
+                start = time.monotonic()
+                try:
+                    case(bench)
+                    print(f"ok {number} - {name} ({time.monotonic() - start:.1f} s)", flush=True)
+                except Skip as why:
+                    print(f"ok {number} - {name} # SKIP {why}", flush=True)
+                except Failure as why:
+                    failed += 1
+                    print(f"not ok {number} - {name}\n# " + str(why).replace("\n", "\n# "),
+                          flush=True)
+                for program in bench.programs:
+                    process.end(program.process)
+        finally:
+            bench.stop_all()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
