@@ -20,6 +20,8 @@ MODULES = ("ixgbevf", "8021q")
 DATA = ("usr/share/misc/pci.ids",)
 BIN_DIRS = ("usr/bin", "usr/sbin", "bin", "sbin")
 LIB_DIRS = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "lib64")
+# Loaded at run time by libc when a thread is cancelled, as newer iperf3s do.
+DLOPENED = ("libgcc_s.so.1",)
 LOADER = "ld-linux-x86-64.so.2"
 
 
@@ -137,6 +139,7 @@ def assemble(root, wanted):
         cpio.file(f"usr/bin/{name}", path, 0o755)
     cpio.link("usr/bin/sh", "dash")
     libraries = needed_libraries(root, tools.values())
+    libraries.update({name: find_in(root, LIB_DIRS, name) for name in DLOPENED})
     for name, path in libraries.items():
         cpio.file(f"usr/lib/x86_64-linux-gnu/{name}", path, 0o755)
     cpio.file(f"lib64/{LOADER}", find_in(root, LIB_DIRS, LOADER), 0o755)
