@@ -240,6 +240,18 @@ def test_ping(bench):
     check(re.search(rf"ignored {len(bad)} frames", said), said)
 
 
+def test_starts_over(bench):
+    """The administrator changes the VF's MAC under a running program."""
+    host = bench.run(bench.ping, ADDRESS, bench.socket(1))
+    host.says(f"is at {MACS[1]}")
+    for mac in "02:00:00:00:77:01", MACS[1]:
+        bench.daemon.call("vf.set", {"port": 0, "vf": 1, "mac": mac})
+        host.says(f"starting over\n(.*\n)*.* is at {mac}")
+    arp = ask(bench, arp_request(MACS[0], "10.9.0.1", ADDRESS))
+    check(arp[6:12] == mac_bytes(MACS[1]), f"reply: {arp.hex()}")
+    host.stop()
+
+
 def test_busy(bench):
     holder = bench.sink(1)
     for command in ([bench.pktgen], [bench.ping, ADDRESS], [bench.tap, "vireo-none"],
@@ -326,6 +338,7 @@ CASES = [("pktgen sends, a sink counts each frame", test_pktgen),
          ("l2fwd forwards both ways", test_l2fwd),
          ("l2fwd --mac-swap is spoofing, where that is checked", test_l2fwd_swap_is_spoofing),
          ("vf-ping answers ARP and echo, and nothing else", test_ping),
+         ("a program starts over when its VF was changed", test_starts_over),
          ("a VF that is taken", test_busy),
          ("wrong arguments", test_arguments),
          ("vf-tap: a namespace pings vf-ping and another tap", test_tap),
