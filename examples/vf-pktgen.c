@@ -18,12 +18,13 @@
 #include "driver/bus.h"
 #include "driver/vf.h"
 
-#define RING_LEN    1024u
-#define BURST_MAX   256u
-#define FRAME_MIN   60u // without FCS: Ethernet's 64
-#define FRAME_MAX   9710u
-#define ETHER_BYTES 14u
-#define NS_PER_S    1000000000ull
+#define SEND_RING_LEN 1024u
+#define SINK_RING_LEN 4096u // what a sink has no room for, while others have its core, is lost
+#define BURST_MAX     256u
+#define FRAME_MIN     60u // without FCS: Ethernet's 64
+#define FRAME_MAX     9710u
+#define ETHER_BYTES   14u
+#define NS_PER_S      1000000000ull
 
 const char *argp_program_version = "vf-pktgen " VIREO_VERSION;
 
@@ -304,6 +305,7 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
     struct driver_bus *bus = NULL;
     struct vf_config config;
+    unsigned ring_len;
     char error[256];
     uint8_t mac[6];
     int ret;
@@ -313,10 +315,11 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     if (!g.burst)
         g.burst = g.rate && g.rate < 32000 ? 1 + (unsigned)(g.rate / 1000) : 32;
+    ring_len = g.sending ? SEND_RING_LEN : SINK_RING_LEN;
     config = (struct vf_config){
         .queue_count = 1,
-        .ring_len = RING_LEN,
-        .buffer_count = 2 * RING_LEN + BURST_MAX, // both rings full, and a burst in hand
+        .ring_len = ring_len,
+        .buffer_count = 2 * ring_len + BURST_MAX, // both rings full, and a burst in hand
         .buffer_bytes = g.frame_len > 2048 ? (g.frame_len + 1023) / 1024 * 1024 : 2048,
         .frame_bytes_max = g.frame_len > 1514 ? g.frame_len : 1514,
         .interrupts = true,

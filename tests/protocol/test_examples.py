@@ -149,7 +149,7 @@ def ask(bench, frame):
 # --- Cases ---
 
 def test_pktgen(bench):
-    for size, rate, count in (60, 20000, 20000), (1514, 10000, 5000), (9710, 2000, 1000):
+    for size, rate, count in (60, 10000, 10000), (1514, 5000, 5000), (9710, 1000, 1000):
         sink = bench.sink(1, "--count", str(count), "--size", str(size))
         sent = bench.run(bench.pktgen, "-d", MACS[1], "-s", str(size), "-n", str(count), "-r",
                          str(rate), bench.socket(0)).ends(0)
@@ -185,17 +185,17 @@ def test_l2fwd(bench):
                           bench.socket(2))
     forwarder.says("forwarding")
     for source, into, out, sink_vf in (0, 1, 2, 3), (3, 2, 1, 0):
-        sink = bench.sink(sink_vf, "--count", "5000", "--print", "1")
-        bench.run(bench.pktgen, "-d", MACS[into], "-n", "5000", "-r", "20000",
+        sink = bench.sink(sink_vf, "--count", "2500", "--print", "1")
+        bench.run(bench.pktgen, "-d", MACS[into], "-n", "2500", "-r", "5000",
                   bench.socket(source)).ends(0)
         came = sink.ends(0)
-        check("received 5000" in came, f"the sink said: {came}")
+        check("received 2500" in came, f"the sink said: {came}")
         frame = re.search("^([0-9a-f]{120})$", came, re.MULTILINE).group(1)
         check(bytes.fromhex(frame)[:12] == mac_bytes(MACS[sink_vf]) + mac_bytes(MACS[out]),
               f"addresses of a forwarded frame: {frame[:24]}")
     said = forwarder.stop()
     for name in "AB":
-        check(f"{name}: received 5000 frames, sent 5000, dropped 0" in said, said)
+        check(f"{name}: received 2500 frames, sent 2500, dropped 0" in said, said)
 
 
 def test_l2fwd_swap_is_spoofing(bench):
