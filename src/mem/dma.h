@@ -127,6 +127,28 @@ static inline void *dma_span(struct dma_port *port, iova_t iova, uint32_t len_by
     return p && run == len_bytes ? p : NULL;
 }
 
+// The host address of all of [iova, iova+len), where one cached translation covers it; else NULL.
+// Never walks, never faults: for the short way through, and for what is only likely to be accessed.
+static inline void *dma_peek(const struct dma_port *port, uint64_t iova, uint32_t len_bytes,
+                             enum dma_access access)
+{
+    uint64_t gen = atomic_load_explicit(port->generation, memory_order_acquire), offset;
+    const struct dma_translation *t =
+        &port->large[(iova >> DMA_LARGE_SHIFT) & (DMA_LARGE_ENTRIES - 1)];
+
+    offset = iova - t->iova;
+    if (unlikely(offset >> DMA_LARGE_SHIFT || t->generation != gen)) {
+        t = &port->small[(iova >> DMA_SMALL_SHIFT) & (DMA_SMALL_ENTRIES - 1)];
+        offset = iova - t->iova;
+        if (offset >> DMA_SMALL_SHIFT || t->generation != gen)
+            return NULL;
+    }
+    if (unlikely(!(t->access & access) || len_bytes > (1ull << t->shift) - offset ||
+                 !port->bus_master))
+        return NULL;
+    return t->host + offset;
+}
+
 // Copies `len` bytes (0 allowed), page by page. 0, or -EFAULT where any page was refused; bytes
 // before that page have then been copied.
 int dma_read(struct dma_port *port, iova_t iova, void *dst, uint32_t len_bytes);

@@ -77,7 +77,7 @@ static void derive_pool_modes(const struct nic_port *port, struct nic_derived *d
         d->spoof_vlan_pools |= (uint64_t)(v >> HW_PFVFSPOOF_VLANAS_SHIFT & 0xff) << (8 * i);
     }
     d->accept_broadcast = d->accept_multicast_hash = d->accept_unicast_hash = 0;
-    d->accept_multicast_all = d->accept_untagged = 0;
+    d->accept_multicast_all = d->accept_untagged = d->insert_vlan_pools = 0;
     for (unsigned pool = 0; pool < NIC_POOLS_MAX; pool++) {
         uint32_t modes = nic_reg(port, HW_PFVML2FLT(pool));
         uint64_t bit = BIT64(pool);
@@ -89,6 +89,8 @@ static void derive_pool_modes(const struct nic_port *port, struct nic_derived *d
         d->accept_multicast_all |= modes & HW_PFVML2FLT_MPE ? bit : 0;
         d->accept_untagged |= modes & HW_PFVML2FLT_AUPE ? bit : 0;
         d->vmvir[pool] = nic_reg(port, HW_PFVMVIR(pool));
+        if (d->vt_mode && (d->vmvir[pool] & HW_PFVMVIR_VLANA_MASK) == HW_PFVMVIR_VLANA_DEFAULT)
+            d->insert_vlan_pools |= bit;
         // Without VT the redirection table names any of 16 queues.
         d->rss_queue_mask[pool] =
             (uint8_t)(d->vt_mode ? (BIT(rss_bits) - 1) & (d->queues_per_pool - 1) : 0xf);
@@ -175,4 +177,5 @@ void nic_derive(struct nic_port *port)
     derive_mac_table(port, d);
     derive_vlans(port, d);
     derive_rss(port, d);
+    d->version++;
 }

@@ -112,46 +112,38 @@ static void send_on_cable(struct nic_port *port, struct nic_frame *frame)
         (void)uplink_send(port->uplink, iov, n); // what it could not take, it has counted
 }
 
-static void count_sent(struct nic_port *port, const struct nic_frame *frame)
+bool nic_forward_from_pool(struct nic_port *port, struct nic_txq *q, struct nic_frame *frame,
+                           struct nic_forwarded *done, struct nic_tx_sums *sums)
 {
-    struct nic_pool_counters *c = &port->counters.pool[frame->source_pool];
-
-    nic_count(&c->tx_frames, 1);
-    nic_count(&c->tx_bytes, frame->len_bytes + (frame->has_vlan ? VLAN_TAG_LEN : 0));
-}
-
-bool nic_forward_from_pool(struct nic_port *port, struct nic_frame *frame,
-                           struct nic_forwarded *done)
-{
-    struct nic_destinations to;
+    const struct nic_destinations *to = nic_switch_decide_flow(&port->derived, q->flows, frame);
     bool waiting = false;
 
-    nic_switch_decide(&port->derived, frame, &to);
-    if (unlikely(to.spoofed)) {
+    if (unlikely(to->spoofed)) {
         nic_count(&port->counters.pool[frame->source_pool].tx_spoof_drops, 1);
         return true;
     }
-    for (uint64_t left = to.pools & ~done->pools; left; left &= left - 1) {
+    for (uint64_t left = to->pools & ~done->pools; left; left &= left - 1) {
         unsigned pool = (unsigned)__builtin_ctzll(left);
         enum nic_rx_result result = nic_rxq_deliver(port, pool, frame);
 
-        if (result == NIC_RX_WAIT) {
+        if (unlikely(result == NIC_RX_WAIT)) {
             waiting = true;
             continue;
         }
         done->pools |= BIT64(pool);
-        if (result == NIC_RX_DONE) {
-            nic_count(&port->counters.loopback_frames, 1);
-            nic_count(&port->counters.loopback_bytes, frame->len_bytes);
+        if (likely(result == NIC_RX_DONE)) {
+            sums->loopback_frames++;
+            sums->loopback_bytes += frame->len_bytes;
         }
     }
-    if (to.uplink && !done->uplink) {
+    if (to->uplink && !done->uplink) {
         send_on_cable(port, frame);
         done->uplink = true;
     }
     if (waiting)
         return false;
-    count_sent(port, frame);
+    sums->pool_frames++;
+    sums->pool_bytes += frame->len_bytes + (frame->has_vlan ? VLAN_TAG_LEN : 0);
     return true;
 }
 
@@ -208,5 +200,6 @@ unsigned nic_forward_from_cable(struct nic_port *port)
             frame_from_cable(port, &frame, buf, (uint32_t)len))
             deliver_from_cable(port, &frame);
     }
+    nic_rxq_flush(port);
     return n;
 }

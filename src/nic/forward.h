@@ -10,6 +10,7 @@
 #include "nic/frame.h"
 
 struct nic_port;
+struct nic_txq;
 
 #define NIC_CABLE_BATCH 32u // frames taken from the uplink in a round
 
@@ -19,11 +20,17 @@ struct nic_forwarded {
     bool uplink;
 };
 
-// Forwards a parsed frame from a pool. False where a receiver without drop enable has no room:
-// *done then says who has the frame already; call again later with that. Counts it as sent when it
-// is through.
-bool nic_forward_from_pool(struct nic_port *port, struct nic_frame *frame,
-                           struct nic_forwarded *done);
+// What one queue sent in this round: added to the counters once, at its end.
+struct nic_tx_sums {
+    uint32_t frames, pool_frames, loopback_frames;
+    uint64_t bytes, pool_bytes, loopback_bytes;
+};
+
+// Forwards a parsed frame from a pool, sent by queue `q` of it. False where a receiver without drop
+// enable has no room: *done then says who has the frame already; call again later with that. Adds
+// it to *sums when it is through.
+bool nic_forward_from_pool(struct nic_port *port, struct nic_txq *q, struct nic_frame *frame,
+                           struct nic_forwarded *done, struct nic_tx_sums *sums);
 
 // Takes at most NIC_CABLE_BATCH frames from the uplink and delivers them. Returns how many.
 unsigned nic_forward_from_cable(struct nic_port *port);

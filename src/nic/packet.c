@@ -6,12 +6,42 @@
 
 #include "base/bits.h"
 #include "hw82599/regs.h"
+#include "nic/copy.h"
 
 #define ETHER_HEADER_LEN 14u
 #define VLAN_TAG_LEN     4u
 #define IP_PROTO_TCP     6u
 #define IP_PROTO_UDP     17u
 #define IP_PROTO_SCTP    132u
+
+#define PLAIN_CMD  (HW_TXD_DEXT | HW_TXD_TYPE_DATA | HW_TXD_EOP)
+#define PLAIN_MASK (HW_TXD_DEXT | HW_TXD_TYPE_MASK | HW_TXD_EOP | HW_TXD_TSE | HW_TXD_VLE)
+
+bool nic_packet_plain(const struct hw_tx_data_desc *desc, struct dma_port *dma,
+                      const struct nic_derived *t, unsigned pool, struct nic_frame *frame)
+{
+    uint32_t cmd = le32toh(desc->cmd_type_len), len = cmd & HW_TXD_LEN_MASK, head_len;
+    const uint8_t *data;
+
+    if (unlikely((cmd & PLAIN_MASK) != PLAIN_CMD || (t->insert_vlan_pools >> pool & 1) ||
+                 (le32toh(desc->olinfo_status) & (HW_TXO_IXSM | HW_TXO_TXSM)) ||
+                 len - NIC_FRAME_LEN_MIN > NIC_FRAME_LEN_MAX - NIC_FRAME_LEN_MIN))
+        return false;
+    data = dma_peek(dma, le64toh(desc->buffer_addr), len, DMA_READ);
+    if (unlikely(!data))
+        return false;
+    head_len = len < NIC_FRAME_HEAD_LEN ? len : NIC_FRAME_HEAD_LEN;
+    nic_copy_head(frame->head, data, head_len);
+    frame->head_len = head_len;
+    frame->len_bytes = len;
+    frame->has_vlan = false;
+    frame->vlan_tci = 0;
+    frame->span_count = len > head_len;
+    frame->spans[0] = (struct nic_span){data + head_len, len - head_len};
+    nic_frame_take_vlan(frame, t->vlan_ethertype);
+    nic_frame_parse(frame);
+    return true;
+}
 
 // A legacy packet: plain, or with a tag. Deviation: no checksum by offset (IC); no driver for the
 // 82599 uses it.

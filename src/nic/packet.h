@@ -34,6 +34,12 @@ struct nic_packet {
     bool has_vlan;
 };
 
+// The short way for most packets: one buffer that one cached translation covers, nothing asked of
+// the card. Builds the frame, as nic_packet_frame() would. False, with nothing done, for any other:
+// go the long way.
+bool nic_packet_plain(const struct hw_tx_data_desc *desc, struct dma_port *dma,
+                      const struct nic_derived *tables, unsigned pool, struct nic_frame *frame);
+
 // Reads `count` descriptors (1 … NIC_TX_DESC_MAX, the last with EOP), already copied from the ring;
 // `q` has the contexts, `pool` the rules for tags. False where they make no sense.
 bool nic_packet_parse(struct nic_packet *packet, const struct hw_tx_data_desc *desc, uint32_t count,

@@ -8,6 +8,7 @@
 #include "base/le.h"
 #include "hw82599/desc.h"
 #include "hw82599/regs.h"
+#include "nic/copy.h"
 #include "nic/offload.h"
 #include "nic/port.h"
 #include "nic/worker.h"
@@ -187,21 +188,104 @@ struct verdict {
     uint16_t vlan;
 };
 
-static void write_back(void *desc, const struct nic_rxq *q, const struct verdict *v,
-                       uint32_t status, uint32_t len_bytes)
+static struct verdict judge(const struct nic_derived *t, const struct nic_frame *frame, bool strip)
 {
-    uint64_t *words = desc, high;
+    struct verdict v = {.info = frame->packet_type, .status = frame->rx_status};
 
-    if (unlikely(q->legacy)) {
-        high = len_bytes | (uint64_t)(status & 0xff) << 32 | (uint64_t)(status >> 24) << 40 |
-               (uint64_t)v->vlan << 48;
-    } else {
-        high = status | (uint64_t)len_bytes << 32 | (uint64_t)v->vlan << 48;
-        __atomic_store_n(&words[0], htole64(v->info | (uint64_t)v->hash << 32), __ATOMIC_RELAXED);
+    if (t->hash_reported) {
+        v.info |= frame->rss_type;
+        v.hash = frame->rss_hash;
     }
+    if (strip) {
+        v.status |= HW_RXS_VP;
+        v.vlan = frame->vlan_tci;
+    }
+    if (frame->source_pool != NIC_SOURCE_UPLINK)
+        v.status |= HW_RXS_LB;
+    return v;
+}
+
+// A descriptor as it lies in memory.
+union nic_rx_desc {
+    uint64_t words[2];
+    struct hw_rx_read_desc read;
+};
+
+static struct nic_rx_words make_words(const struct nic_rxq *q, const struct verdict *v,
+                                      uint32_t status, uint32_t len_bytes)
+{
+    if (unlikely(q->legacy))
+        return (struct nic_rx_words){.high = len_bytes | (uint64_t)(status & 0xff) << 32 |
+                                             (uint64_t)(status >> 24) << 40 |
+                                             (uint64_t)v->vlan << 48};
+    return (struct nic_rx_words){v->info | (uint64_t)v->hash << 32,
+                                 status | (uint64_t)len_bytes << 32 | (uint64_t)v->vlan << 48};
+}
+
+static void write_back(const struct nic_rxq *q, union nic_rx_desc *desc, struct nic_rx_words words)
+{
+    if (likely(!q->legacy))
+        __atomic_store_n(&desc->words[0], htole64(words.low), __ATOMIC_RELAXED);
     // Status and length in one store: some drivers look at DD first, some at the length. Release:
     // pairs with the driver's read barrier behind that look.
-    __atomic_store_n(&words[1], htole64(high), __ATOMIC_RELEASE);
+    __atomic_store_n(&desc->words[1], htole64(words.high), __ATOMIC_RELEASE);
+}
+
+static void write_back_pending(struct nic_rxq *q)
+{
+    struct nic_rx_batch *b = &q->batch;
+
+    for (uint32_t i = 0; i < b->pending_count; i++)
+        write_back(q, b->run + (b->pending_first + i - b->run_first), b->pending[i]);
+    b->pending_count = 0;
+}
+
+static void flush_queue(struct nic_port *port, unsigned queue)
+{
+    struct nic_rx_batch *b = &port->rxq[queue].batch;
+    struct nic_pool_counters *pool = &port->counters.pool[nic_pool_of_queue(port, queue)];
+    struct nic_queue_counters *c = &port->counters.queue[queue];
+
+    write_back_pending(&port->rxq[queue]);
+    nic_count(&pool->rx_frames, b->frames);
+    nic_count(&pool->rx_bytes, b->bytes);
+    nic_count(&pool->rx_multicast_frames, b->multicast_frames);
+    nic_count(&c->rx_frames, b->frames);
+    nic_count(&c->rx_bytes, b->bytes);
+    *b = (struct nic_rx_batch){0};
+    nic_work_note_rx(&port->work, queue);
+}
+
+void nic_rxq_flush(struct nic_port *port)
+{
+    for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
+        uint64_t left = port->work.rx_pending[w];
+
+        port->work.rx_pending[w] = 0;
+        for (; left; left &= left - 1)
+            flush_queue(port, w * 64 + (unsigned)__builtin_ctzll(left));
+    }
+}
+
+// The descriptor at `index`, to read and to write, or NULL where the IOMMU refuses either.
+static union nic_rx_desc *descriptor(struct nic_rxq *q, struct dma_port *dma, uint32_t index)
+{
+    struct nic_rx_batch *b = &q->batch;
+    iova_t addr = {q->base.v + (uint64_t)index * HW_DESC_LEN_BYTES};
+    uint32_t len = (q->desc_count - index) * HW_DESC_LEN_BYTES, run;
+
+    if (likely(index - b->run_first < b->run_end - b->run_first))
+        return b->run + (index - b->run_first);
+    write_back_pending(q);
+    b->run_first = b->run_end = 0;
+    if (!dma_at(dma, addr, len, DMA_READ, &run))
+        return NULL;
+    b->run = dma_at(dma, addr, run, DMA_WRITE, &run);
+    if (!b->run)
+        return NULL;
+    b->run_first = index;
+    b->run_end = index + run / HW_DESC_LEN_BYTES;
+    return b->run;
 }
 
 static enum nic_rx_result drop(struct nic_port *port, unsigned queue, _Atomic uint64_t *counter)
@@ -211,47 +295,50 @@ static enum nic_rx_result drop(struct nic_port *port, unsigned queue, _Atomic ui
     return NIC_RX_DROPPED;
 }
 
-static void count_delivered(struct nic_port *port, unsigned pool, unsigned queue,
-                            const struct nic_frame *frame)
+static void count_delivered(struct nic_port *port, unsigned queue, const struct nic_frame *frame)
 {
-    struct nic_pool_counters *c = &port->counters.pool[pool];
-    uint32_t bytes = frame->len_bytes + (frame->has_vlan ? VLAN_TAG_LEN : 0);
+    struct nic_rx_batch *b = &port->rxq[queue].batch;
 
-    nic_count(&c->rx_frames, 1);
-    nic_count(&c->rx_bytes, bytes);
-    if ((frame->head[0] & 1) && nic_frame_mac(frame->head) != NIC_MAC_BROADCAST)
-        nic_count(&c->rx_multicast_frames, 1);
-    nic_count(&port->counters.queue[queue].rx_frames, 1);
-    nic_count(&port->counters.queue[queue].rx_bytes, bytes);
+    b->frames++;
+    b->bytes += frame->len_bytes + (frame->has_vlan ? VLAN_TAG_LEN : 0);
+    if (unlikely(frame->head[0] & 1) && nic_frame_mac(frame->head) != NIC_MAC_BROADCAST)
+        b->multicast_frames++;
+    port->work.rx_pending[queue / 64] |= BIT64(queue % 64);
+}
+
+static uint32_t following(const struct nic_rxq *q, uint32_t index)
+{
+    return index + 1 == q->desc_count ? 0 : index + 1;
 }
 
 // Fills `n` buffers and writes their descriptors back. All buffers first: a driver never sees the
 // first half of a packet whose second half then meets a fault.
-static enum nic_rx_result place(struct nic_port *port, unsigned pool, unsigned queue, uint32_t n,
-                                struct pieces *p, struct verdict *v)
+static enum nic_rx_result place(struct nic_port *port, unsigned queue, uint32_t n, struct pieces *p,
+                                struct verdict *v)
 {
     struct nic_rxq *q = &port->rxq[queue];
     struct dma_port *dma = nic_dma_of_queue(port, queue);
-    struct nic_pool_counters *c = &port->counters.pool[pool];
-    uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed), at = head, run;
+    _Atomic uint64_t *fault_drops =
+        &port->counters.pool[nic_pool_of_queue(port, queue)].rx_fault_drops;
+    uint32_t at = atomic_load_explicit(&q->head, memory_order_relaxed);
     uint32_t left = p->len_bytes;
-    void *desc[NIC_RX_DESC_MAX];
+    union nic_rx_desc *desc[NIC_RX_DESC_MAX];
     bool refused = false;
 
+    write_back_pending(q);
     for (uint32_t i = 0; i < n; i++) {
-        iova_t desc_addr = {q->base.v + (uint64_t)at * HW_DESC_LEN_BYTES};
         uint32_t take = left < q->buffer_bytes ? left : q->buffer_bytes;
-        const void *read = dma_at(dma, desc_addr, HW_DESC_LEN_BYTES, DMA_READ, &run);
 
-        desc[i] = dma_at(dma, desc_addr, HW_DESC_LEN_BYTES, DMA_WRITE, &run);
-        if (unlikely(!read || !desc[i])) {
+        desc[i] = descriptor(q, dma, at);
+        if (unlikely(!desc[i])) {
             q->faulted = true;
-            return drop(port, queue, &c->rx_fault_drops);
+            return drop(port, queue, fault_drops);
         }
-        if (unlikely(!refused && !fill_buffer(dma, (iova_t){le64_get(read)}, take, p)))
+        if (unlikely(!refused &&
+                     !fill_buffer(dma, (iova_t){le64toh(desc[i]->read.packet_addr)}, take, p)))
             refused = true;
         left -= take;
-        at = at + 1 == q->desc_count ? 0 : at + 1;
+        at = following(q, at);
     }
     // A buffer that may not be written: the packet is lost, its descriptors go back with an error,
     // so that the ring does not stop at them.
@@ -262,12 +349,70 @@ static enum nic_rx_result place(struct nic_port *port, unsigned pool, unsigned q
         bool last = i == n - 1;
         uint32_t take = last ? left : q->buffer_bytes;
 
-        write_back(desc[i], q, v, last ? v->status | HW_RXS_DD | HW_RXS_EOP : HW_RXS_DD, take);
+        write_back(q, desc[i],
+                   make_words(q, v, last ? v->status | HW_RXS_DD | HW_RXS_EOP : HW_RXS_DD, take));
         left -= take;
     }
     atomic_store_explicit(&q->head, at, memory_order_relaxed);
-    nic_work_note_rx(&port->work, queue);
-    return refused ? drop(port, queue, &c->rx_fault_drops) : NIC_RX_DONE;
+    port->work.rx_pending[queue / 64] |= BIT64(queue % 64);
+    return refused ? drop(port, queue, fault_drops) : NIC_RX_DONE;
+}
+
+// The short way for most frames: as it is, into one buffer that one cached translation covers.
+// False, with nothing done, for any other.
+static bool place_whole(struct nic_port *port, unsigned queue, const struct nic_frame *frame,
+                        const struct verdict *v)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+    struct nic_rx_batch *b = &q->batch;
+    struct dma_port *dma = nic_dma_of_queue(port, queue);
+    uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
+    uint8_t *dst;
+
+    if (unlikely(frame->span_count > 1 || frame->head_len > NIC_FRAME_HEAD_LEN ||
+                 head - b->run_first >= b->run_end - b->run_first))
+        return false;
+    // Read once: the guest may write it meanwhile.
+    dst = dma_peek(
+        dma, le64toh(__atomic_load_n(&b->run[head - b->run_first].words[0], __ATOMIC_RELAXED)),
+        frame->len_bytes, DMA_WRITE);
+    if (unlikely(!dst))
+        return false;
+    nic_copy_head(dst, frame->head, frame->head_len);
+    if (frame->span_count)
+        memcpy(dst + frame->head_len, frame->spans[0].data, frame->spans[0].len_bytes);
+    if (!b->pending_count)
+        b->pending_first = head;
+    b->pending[b->pending_count++] =
+        make_words(q, v, v->status | HW_RXS_DD | HW_RXS_EOP, frame->len_bytes);
+    // The line's last: rings are aligned to two lines.
+    if (head % NIC_RX_PENDING_MAX == NIC_RX_PENDING_MAX - 1)
+        write_back_pending(q);
+    atomic_store_explicit(&q->head, following(q, head), memory_order_relaxed);
+    return true;
+}
+
+// The long way: tag and FCS go into the bytes, several buffers, pages that are not next to each
+// other.
+static enum nic_rx_result place_pieces(struct nic_port *port, unsigned queue,
+                                       const struct nic_frame *frame, bool with_tag,
+                                       struct verdict *v)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+    struct nic_pool_counters *c = &port->counters.pool[nic_pool_of_queue(port, queue)];
+    struct pieces pieces;
+    uint32_t n;
+
+    collect_pieces(&pieces, &port->derived, frame, with_tag);
+    n = (pieces.len_bytes + q->buffer_bytes - 1) / q->buffer_bytes;
+    if (unlikely(room(q) < n)) {
+        if (!q->drop && frame->source_pool != NIC_SOURCE_UPLINK && n < q->desc_count)
+            return NIC_RX_WAIT;
+        if (!q->drop && frame->source_pool == NIC_SOURCE_UPLINK)
+            nic_count(&port->counters.rx_missed, 1);
+        return drop(port, queue, &c->rx_no_descriptor_drops);
+    }
+    return place(port, queue, n, &pieces, v);
 }
 
 enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
@@ -277,43 +422,19 @@ enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
     unsigned queue =
         pool * t->queues_per_pool + nic_rss_queue(&t->rss, frame, t->rss_queue_mask[pool]);
     struct nic_rxq *q = &port->rxq[queue];
-    struct nic_pool_counters *c = &port->counters.pool[pool];
-    bool strip = frame->has_vlan && q->strip_vlan;
-    enum nic_rx_result result;
-    struct pieces pieces;
+    bool strip = frame->has_vlan && q->strip_vlan, with_tag = frame->has_vlan && !strip;
+    enum nic_rx_result result = NIC_RX_DONE;
     struct verdict v;
-    uint32_t n = 1;
 
     if (unlikely(!q->enabled || q->faulted || !t->rx_enabled || !q->buffer_bytes))
-        return drop(port, queue, &c->rx_no_descriptor_drops);
+        return drop(port, queue, &port->counters.pool[pool].rx_no_descriptor_drops);
     if (unlikely(frame->len_bytes > t->frame_len_max))
         return drop(port, queue, &port->counters.rx_oversize);
-    collect_pieces(&pieces, t, frame, frame->has_vlan && !strip);
-    if (unlikely(pieces.len_bytes > q->buffer_bytes))
-        n = (pieces.len_bytes + q->buffer_bytes - 1) / q->buffer_bytes;
-    if (unlikely(room(q) < n)) {
-        if (!q->drop && frame->source_pool != NIC_SOURCE_UPLINK && n < q->desc_count)
-            return NIC_RX_WAIT;
-        if (!q->drop && frame->source_pool == NIC_SOURCE_UPLINK)
-            nic_count(&port->counters.rx_missed, 1);
-        return drop(port, queue, &c->rx_no_descriptor_drops);
-    }
-    v.info = frame->packet_type;
-    v.hash = 0;
-    if (t->hash_reported) {
-        v.info |= frame->rss_type;
-        v.hash = frame->rss_hash;
-    }
-    v.status = frame->rx_status;
-    v.vlan = 0;
-    if (strip) {
-        v.status |= HW_RXS_VP;
-        v.vlan = frame->vlan_tci;
-    }
-    if (frame->source_pool != NIC_SOURCE_UPLINK)
-        v.status |= HW_RXS_LB;
-    result = place(port, pool, queue, n, &pieces, &v);
-    if (result == NIC_RX_DONE)
-        count_delivered(port, pool, queue, frame);
+    v = judge(t, frame, strip);
+    if (unlikely(with_tag || !t->crc_strip || frame->len_bytes > q->buffer_bytes || !room(q) ||
+                 !place_whole(port, queue, frame, &v)))
+        result = place_pieces(port, queue, frame, with_tag, &v);
+    if (likely(result == NIC_RX_DONE))
+        count_delivered(port, queue, frame);
     return result;
 }

@@ -17,8 +17,24 @@
 #include "nic/frame.h"
 
 struct nic_port;
+union nic_rx_desc;
 
 #define NIC_RX_DESC_MAX 12u // descriptors a packet: NIC_FRAME_LEN_MAX, tag and FCS in 1 KiB buffers
+
+// What was delivered to a queue since the last nic_rxq_flush(): the worker's, empty between polls.
+// Descriptors are written back a cache line at a time, so that a line changes hands between the
+// cores once for its four frames; frames are counted once.
+#define NIC_RX_PENDING_MAX 4u
+struct nic_rx_batch {
+    union nic_rx_desc *run; // descriptors [run_first, run_end), as far as one translation has them
+    uint32_t run_first, run_end;
+    uint32_t pending_first, pending_count; // filled, not yet written back; all in `run`
+    struct nic_rx_words {
+        uint64_t low, high;
+    } pending[NIC_RX_PENDING_MAX];
+    uint32_t frames, multicast_frames;
+    uint64_t bytes;
+};
 
 struct nic_rxq {
     _Atomic uint32_t tail; // last tail written; checked on use
@@ -33,6 +49,7 @@ struct nic_rxq {
     uint32_t
         buffer_bytes; // SRRCTL.BSIZEPACKET, 1 KiB units → bytes; 0 is not valid: all is dropped
     iova_t base;
+    struct nic_rx_batch batch;
 };
 
 // Gate closed, or the worker itself. RXDCTL or SRRCTL was written: RXDCTL.ENABLE newly set: takes
@@ -53,11 +70,14 @@ enum nic_rx_result {
     NIC_RX_DROPPED, // counted
     NIC_RX_WAIT,    // ring full, and the queue says not to drop
 };
-// Worker: copies a parsed `frame` into pool `pool`: picks the queue by RSS, writes back
-// descriptors, and leaves the queue's cause to be raised by nic_worker_notify(). Frames from the
+// Worker: copies a parsed `frame` into pool `pool`: picks the queue by RSS, and leaves the rest to
+// nic_rxq_flush(). Frames from the
 // cable never get NIC_RX_WAIT: they are dropped and counted, since a wait would hold back
 // everybody.
 enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
                                    const struct nic_frame *frame);
+// Writes back and counts what was delivered, in all queues of the port. Before the worker's next
+// gate_poll(), and before it looks at a ring's registers.
+void nic_rxq_flush(struct nic_port *port);
 
 #endif

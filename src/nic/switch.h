@@ -6,7 +6,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
+#include "base/bits.h"
 #include "nic/frame.h"
 #include "nic/rss.h"
 
@@ -50,6 +52,7 @@ struct nic_derived {
     // Accept modes of PFVML2FLT, a bit a pool.
     uint64_t accept_broadcast, accept_multicast_hash, accept_unicast_hash, accept_multicast_all;
     uint64_t accept_untagged;
+    uint64_t insert_vlan_pools;    // PFVMVIR: what they send gets the pool's own tag
     uint32_t vmvir[NIC_POOLS_MAX]; // per pool: tag insertion
     uint32_t frame_len_max;        // what pools receive, without FCS and one VLAN tag
     uint16_t vlan_ethertype;       // VLNCTRL.VET
@@ -60,6 +63,7 @@ struct nic_derived {
     struct nic_mac_slot mac[NIC_MAC_SLOTS];
     uint32_t mta[128], vfta[128], uta[128];
     uint64_t vlan_pools[4096]; // by PFVLVF/PFVLVFB; 0 where no entry has the VLAN
+    uint64_t version;          // moves on with every nic_derive(): what was decided before is void
 };
 
 // Where one frame goes.
@@ -69,6 +73,18 @@ struct nic_destinations {
     bool spoofed;   // dropped: source MAC or VLAN not the pool's own
     bool multicast; // destination is a group address
 };
+
+// Decisions of late, by a transmit queue: all frames of a flow (addresses and tag) go the same way
+// until the tables change. Direct-mapped.
+#define NIC_FLOWS 8u
+struct nic_flow {
+    uint64_t version;   // of the tables; 0 in an empty entry
+    uint64_t macs_low;  // bytes 0-7 of the frame
+    uint32_t macs_high; // bytes 8-11
+    uint32_t tag;       // NIC_FLOW_TAGGED and the TCI, 0 without a tag
+    struct nic_destinations to;
+};
+#define NIC_FLOW_TAGGED 0x10000u
 
 // Rebuilds port->derived from port->regs. Worker, inside the gate, when derived_stale is set.
 void nic_derive(struct nic_port *port);
@@ -86,6 +102,29 @@ static inline unsigned nic_switch_mac_slot(const struct nic_mac_slot *slots, uin
     while (slots[i].mac && slots[i].mac != (mac | NIC_MAC_USED))
         i = (i + 1) & (NIC_MAC_SLOTS - 1);
     return i;
+}
+
+// nic_switch_decide() for a frame from a pool, remembered in `flows`, which serve that pool alone.
+static inline const struct nic_destinations *
+nic_switch_decide_flow(const struct nic_derived *tables, struct nic_flow *flows,
+                       const struct nic_frame *frame)
+{
+    uint32_t tag = frame->has_vlan ? NIC_FLOW_TAGGED | frame->vlan_tci : 0, macs_high;
+    struct nic_flow *flow;
+    uint64_t macs_low;
+
+    memcpy(&macs_low, frame->head, sizeof macs_low);
+    memcpy(&macs_high, frame->head + sizeof macs_low, sizeof macs_high);
+    flow = &flows[frame->head[5] % NIC_FLOWS];
+    if (unlikely(((flow->macs_low ^ macs_low) | (flow->version ^ tables->version) |
+                  (flow->macs_high ^ macs_high) | (flow->tag ^ tag)) != 0)) {
+        nic_switch_decide(tables, frame, &flow->to);
+        flow->macs_low = macs_low;
+        flow->macs_high = macs_high;
+        flow->tag = tag;
+        flow->version = tables->version;
+    }
+    return &flow->to;
 }
 
 #endif

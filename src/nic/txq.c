@@ -12,8 +12,6 @@
 #include "nic/packet.h"
 #include "nic/port.h"
 
-#define FETCH_MAX 64u // descriptors fetched at once: more than the largest packet has
-
 bool nic_txq_control(struct nic_port *port, unsigned queue)
 {
     struct nic_txq *q = &port->txq[queue];
@@ -88,31 +86,37 @@ static int fetch(struct dma_port *dma, const struct nic_txq *q, uint32_t head, u
     return ret;
 }
 
-// Reports `count` descriptors from index `head` on as done, those that ask for it. False where the
-// ring may not be written.
+// Reports `count` descriptors from index `head` on as done, those that ask for it: at the end of a
+// batch, so that a cache line of the ring changes hands once. False where the ring may not be
+// written.
 static bool report(struct nic_port *port, unsigned queue, struct dma_port *dma, uint32_t head,
                    const struct hw_tx_data_desc *desc, uint32_t count)
 {
     struct nic_txq *q = &port->txq[queue];
+    struct hw_tx_data_desc *at = NULL; // of descriptors [first, end)
+    uint32_t first = 0, end = 0, run;
     bool any = false;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t index = head + i < q->desc_count ? head + i : head + i - q->desc_count, run;
-        iova_t addr = {q->base.v + (uint64_t)index * HW_DESC_LEN_BYTES +
-                       offsetof(struct hw_tx_data_desc, olinfo_status)};
-        uint32_t *status;
+        uint32_t index = head + i < q->desc_count ? head + i : head + i - q->desc_count;
 
         if (!(le32toh(desc[i].cmd_type_len) & HW_TXD_RS))
             continue;
         any = true;
         if (q->head_writeback.v)
             continue;
-        status = dma_at(dma, addr, 4, DMA_WRITE, &run);
-        if (!status)
-            return false;
+        if (i >= end) {
+            iova_t addr = {q->base.v + (uint64_t)index * HW_DESC_LEN_BYTES};
+
+            at = dma_at(dma, addr, (q->desc_count - index) * HW_DESC_LEN_BYTES, DMA_WRITE, &run);
+            if (!at)
+                return false;
+            first = i;
+            end = i + run / HW_DESC_LEN_BYTES;
+        }
         // Release: pairs with the driver's read barrier after it has seen DD; the buffers that it
         // may now reuse have been read.
-        __atomic_store_n(status, htole32(HW_TXO_DD), __ATOMIC_RELEASE);
+        __atomic_store_n(&at[i - first].olinfo_status, htole32(HW_TXO_DD), __ATOMIC_RELEASE);
     }
     if (any)
         nic_work_note_tx(&port->work, queue);
@@ -162,50 +166,62 @@ static uint32_t packet_desc_count(const struct hw_tx_data_desc *desc, uint32_t c
     return 0;
 }
 
-// Sends the packet of desc[0 … count), from q->resume on. False where it is not through yet:
-// *result says why.
-static bool send_packet(struct nic_port *port, unsigned queue, struct dma_port *dma,
-                        const struct hw_tx_data_desc *desc, uint32_t count, unsigned *frames,
-                        enum nic_tx_result *result)
+// A round of one queue.
+struct round {
+    struct dma_port *dma;
+    unsigned pool;
+    enum nic_tx_result result;
+    struct nic_tx_sums sums;
+};
+
+// Forwards one frame of the packet at head. False where it is not through yet.
+static bool send_frame(struct nic_port *port, struct nic_txq *q, struct round *r,
+                       struct nic_frame *frame)
 {
-    struct nic_txq *q = &port->txq[queue];
-    unsigned pool = nic_pool_of_queue(port, queue);
-    struct nic_pool_counters *c = &port->counters.pool[pool];
+    struct nic_forwarded done = {q->resume.pools_done, q->resume.uplink_done};
+
+    frame->source_pool = (int)r->pool;
+    if (frame->l3_offset)
+        nic_rss_classify(&port->derived.rss, frame);
+    if (unlikely(!nic_forward_from_pool(port, q, frame, &done, &r->sums))) {
+        q->resume.pools_done = done.pools;
+        q->resume.uplink_done = done.uplink;
+        r->result = NIC_TX_WAIT;
+        return false;
+    }
+    r->sums.frames++;
+    r->sums.bytes += frame->len_bytes;
+    return true;
+}
+
+// Sends the packet of desc[0 … count), from q->resume on. False where it is not through yet:
+// r->result says why.
+static bool send_packet(struct nic_port *port, struct nic_txq *q, struct round *r,
+                        const struct hw_tx_data_desc *desc, uint32_t count)
+{
+    struct nic_pool_counters *c = &port->counters.pool[r->pool];
     struct nic_packet packet;
     struct nic_frame frame;
 
-    if (!nic_packet_parse(&packet, desc, count, q, &port->derived, pool)) {
+    if (!nic_packet_parse(&packet, desc, count, q, &port->derived, r->pool)) {
         nic_count(&c->tx_malformed_drops, 1);
         return true;
     }
-    frame.source_pool = (int)pool;
-    if (packet.offload.segment && !nic_packet_headers(&packet, dma)) {
+    if (packet.offload.segment && !nic_packet_headers(&packet, r->dma)) {
         nic_count(packet.malformed ? &c->tx_malformed_drops : &c->tx_fault_drops, 1);
         return true;
     }
     while (q->resume.segment < packet.segment_count) {
-        struct nic_forwarded done = {q->resume.pools_done, q->resume.uplink_done};
-        bool through;
-
-        if (*frames >= NIC_TXQ_FRAMES) {
-            *result = NIC_TX_MORE;
+        if (r->sums.frames >= NIC_TXQ_FRAMES) {
+            r->result = NIC_TX_MORE;
             return false;
         }
-        if (!nic_packet_frame(&packet, dma, q->resume.segment, &frame)) {
+        if (!nic_packet_frame(&packet, r->dma, q->resume.segment, &frame)) {
             nic_count(packet.malformed ? &c->tx_malformed_drops : &c->tx_fault_drops, 1);
             return true;
         }
-        nic_rss_classify(&port->derived.rss, &frame);
-        through = nic_forward_from_pool(port, &frame, &done);
-        if (!through) {
-            q->resume.pools_done = done.pools;
-            q->resume.uplink_done = done.uplink;
-            *result = NIC_TX_WAIT;
+        if (!send_frame(port, q, r, &frame))
             return false;
-        }
-        ++*frames;
-        nic_count(&port->counters.queue[queue].tx_frames, 1);
-        nic_count(&port->counters.queue[queue].tx_bytes, frame.len_bytes);
         q->resume.pools_done = 0;
         q->resume.uplink_done = false;
         q->resume.segment++;
@@ -215,11 +231,9 @@ static bool send_packet(struct nic_port *port, unsigned queue, struct dma_port *
 
 // What the descriptors at desc[0] are, and what becomes of them: returns how many are through; 0
 // where none can be now.
-static uint32_t take(struct nic_port *port, unsigned queue, struct dma_port *dma,
-                     const struct hw_tx_data_desc *desc, uint32_t count, unsigned *frames,
-                     enum nic_tx_result *result)
+static uint32_t take(struct nic_port *port, struct nic_txq *q, struct round *r,
+                     const struct hw_tx_data_desc *desc, uint32_t count)
 {
-    struct nic_txq *q = &port->txq[queue];
     uint32_t n = packet_desc_count(desc, count);
 
     if (q->discarding) {
@@ -233,13 +247,57 @@ static uint32_t take(struct nic_port *port, unsigned queue, struct dma_port *dma
     if (!n && count < NIC_TX_DESC_MAX)
         return 0; // the rest of the packet is still to come
     if (!n || n > NIC_TX_DESC_MAX) {
-        unsigned pool = nic_pool_of_queue(port, queue);
-
-        nic_count(&port->counters.pool[pool].tx_malformed_drops, 1);
+        nic_count(&port->counters.pool[r->pool].tx_malformed_drops, 1);
         q->discarding = !n;
         return n ? n : count;
     }
-    return send_packet(port, queue, dma, desc, n, frames, result) ? n : 0;
+    return send_packet(port, q, r, desc, n) ? n : 0;
+}
+
+// take() for the packet that most are: one descriptor, and nothing to do but to forward it.
+static uint32_t take_one(struct nic_port *port, struct nic_txq *q, struct round *r,
+                         const struct hw_tx_data_desc *desc, uint32_t count)
+{
+    struct nic_frame frame;
+
+    if (unlikely(q->discarding || !nic_packet_plain(desc, r->dma, &port->derived, r->pool, &frame)))
+        return take(port, q, r, desc, count);
+    return send_frame(port, q, r, &frame);
+}
+
+// Sends descriptors of a batch that was fetched from index `head` on. Returns how many are through.
+static uint32_t send_batch(struct nic_port *port, struct nic_txq *q, struct round *r, uint32_t head,
+                           const struct hw_tx_data_desc *desc, uint32_t count)
+{
+    uint32_t at = 0;
+
+    while (at < count && r->sums.frames < NIC_TXQ_FRAMES) {
+        uint32_t n = take_one(port, q, r, desc + at, count - at);
+
+        if (!n)
+            break;
+        at += n;
+        if (unlikely(q->resume.segment || q->resume.pools_done || q->resume.uplink_done))
+            memset(&q->resume, 0, sizeof q->resume);
+    }
+    head += at;
+    atomic_store_explicit(&q->head, head < q->desc_count ? head : head - q->desc_count,
+                          memory_order_relaxed);
+    return at;
+}
+
+// To the counters, once a round.
+static void add_sums(struct nic_port *port, unsigned queue, const struct round *r)
+{
+    struct nic_pool_counters *c = &port->counters.pool[r->pool];
+    const struct nic_tx_sums *sums = &r->sums;
+
+    nic_count(&port->counters.queue[queue].tx_frames, sums->frames);
+    nic_count(&port->counters.queue[queue].tx_bytes, sums->bytes);
+    nic_count(&c->tx_frames, sums->pool_frames);
+    nic_count(&c->tx_bytes, sums->pool_bytes);
+    nic_count(&port->counters.loopback_frames, sums->loopback_frames);
+    nic_count(&port->counters.loopback_bytes, sums->loopback_bytes);
 }
 
 // Whether the port lets this queue send (82599 §8.2.3.27.6 PFVFTE).
@@ -255,46 +313,42 @@ static bool may_send(const struct nic_port *port, unsigned queue)
 enum nic_tx_result nic_txq_poll(struct nic_port *port, unsigned queue, unsigned *frames)
 {
     struct nic_txq *q = &port->txq[queue];
-    struct hw_tx_data_desc desc[FETCH_MAX];
-    enum nic_tx_result result = NIC_TX_IDLE;
-    struct dma_port *dma;
+    struct hw_tx_data_desc desc[NIC_TXQ_BATCH];
+    struct round r = {.result = NIC_TX_IDLE};
     uint32_t head, left, start;
 
     *frames = 0;
     if (!may_send(port, queue))
         return NIC_TX_IDLE;
-    dma = nic_dma_of_queue(port, queue);
+    r.dma = nic_dma_of_queue(port, queue);
+    r.pool = nic_pool_of_queue(port, queue);
     start = head = atomic_load_explicit(&q->head, memory_order_relaxed);
     left = pending(q, head);
-    for (unsigned steps = 0; left && result == NIC_TX_IDLE;) {
-        uint32_t count = left < FETCH_MAX ? left : FETCH_MAX, at = 0, n;
+    for (unsigned batch = 0; left && r.result == NIC_TX_IDLE; batch++) {
+        uint32_t count = left < NIC_TXQ_BATCH ? left : NIC_TXQ_BATCH, sent;
 
-        if (fetch(dma, q, head, count, desc)) {
+        if (batch == NIC_TXQ_BATCHES || r.sums.frames >= NIC_TXQ_FRAMES) {
+            r.result = NIC_TX_MORE;
+            break;
+        }
+        if (fetch(r.dma, q, head, count, desc)) {
             q->faulted = true;
             break;
         }
-        while (at < count) {
-            if (steps++ == 2 * NIC_TXQ_BATCH || *frames >= NIC_TXQ_FRAMES) {
-                result = NIC_TX_MORE;
-                break;
-            }
-            n = take(port, queue, dma, desc + at, count - at, frames, &result);
-            if (!n)
-                break;
-            if (!report(port, queue, dma, head, desc + at, n)) {
-                q->faulted = true;
-                break;
-            }
-            head = head + n < q->desc_count ? head + n : head + n - q->desc_count;
-            atomic_store_explicit(&q->head, head, memory_order_relaxed);
-            memset(&q->resume, 0, sizeof q->resume);
-            left -= n;
-            at += n;
+        sent = send_batch(port, q, &r, head, desc, count);
+        if (!sent)
+            break; // the packet's end is not there yet, or it waits
+        if (!report(port, queue, r.dma, head, desc, sent)) {
+            q->faulted = true;
+            break;
         }
-        if (!at || q->faulted)
-            break; // nothing moved: the packet's end is not there yet
+        head = atomic_load_explicit(&q->head, memory_order_relaxed);
+        left -= sent;
     }
+    nic_rxq_flush(port);
+    add_sums(port, queue, &r);
+    *frames = r.sums.frames;
     if (head != start && q->head_writeback.v && !q->faulted)
-        write_head_back(port, queue, dma);
-    return result;
+        write_head_back(port, queue, r.dma);
+    return r.result;
 }

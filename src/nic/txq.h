@@ -9,10 +9,12 @@
 #include <stdint.h>
 
 #include "mem/address.h"
+#include "nic/switch.h"
 
 struct nic_port;
 
-#define NIC_TXQ_BATCH   32u  // packets one queue may send in a round
+#define NIC_TXQ_BATCH   64u  // descriptors fetched at once: more than the largest packet has
+#define NIC_TXQ_BATCHES 2u   // of them that one queue may send in a round
 #define NIC_TXQ_FRAMES  128u // frames one queue may send in a round: a packet may be many segments
 #define NIC_TX_DESC_MAX 40u  // data descriptors a packet (82599 §7.2.1.1)
 #define NIC_TX_CONTEXTS 2u
@@ -38,6 +40,7 @@ struct nic_txq {
         uint64_t pools_done;
         bool uplink_done;
     } resume;
+    struct nic_flow flows[NIC_FLOWS]; // decisions of late, see switch.h
 };
 
 // Gate closed, or the worker itself. TXDCTL was written: ENABLE newly set: takes base, length, head
@@ -55,7 +58,8 @@ enum nic_tx_result {
     NIC_TX_MORE, // the round's share is used up
     NIC_TX_WAIT, // a receiver's ring is full, and it may not be dropped
 };
-// Worker: sends at most NIC_TXQ_BATCH packets and NIC_TXQ_FRAMES frames; *frames counts those.
+// Worker: sends at most NIC_TXQ_BATCHES × NIC_TXQ_BATCH packets and NIC_TXQ_FRAMES frames; *frames
+// counts those.
 enum nic_tx_result nic_txq_poll(struct nic_port *port, unsigned queue, unsigned *frames);
 
 #endif

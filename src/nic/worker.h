@@ -23,6 +23,8 @@ struct nic_port_work {
     uint64_t tx_waiting[NIC_QUEUE_WORDS];
     uint64_t tx_wait_retry_ns; // next try without having been told
     _Atomic bool waiting, refilled;
+    // Receive queues that nic_rxq_flush() has to look at: the worker's.
+    uint64_t rx_pending[NIC_QUEUE_WORDS];
     // Queues with descriptors written back in this round, whose cause is to be raised: the
     // worker's.
     uint64_t rx_note[NIC_QUEUE_WORDS], tx_note[NIC_QUEUE_WORDS];
