@@ -23,6 +23,11 @@ demo:
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) tests/e2e/demo.py $(if $(JSON),--json "$(JSON)")
 
+demo-chassis:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/e2e/demo_chassis.py $(if $(JSON),--json "$(JSON)")
+
 test:
 	@scripts/setup test
 	@$(PYTHON) tests/run.py $(if $(JSON),--json "$(JSON)")
@@ -38,8 +43,9 @@ help:
 	@echo "make                    builds build/vireod, build/vireo and build/vireo-bench"
 	@echo "make demo [JSON=FILE]   installs what is missing, builds, and shows two unmodified VMs"
 	@echo "                        talking through two VFs; FILE gets the results as JSON"
+	@echo "make demo-chassis       shows a stock Linux in one VM as the SR-IOV host, with stock ixgbe"
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
 	@echo "make clean              removes what was built (the fetched packages stay in build/cache)"
 	@echo "make distclean          removes those too"
 
-.PHONY: all needs-nothing demo test clean distclean help
+.PHONY: all needs-nothing demo demo-chassis test clean distclean help

@@ -10,6 +10,8 @@ from daemon import START_LIMIT_S, Daemon
 
 # iproute2's `ip netns` and the stock drivers; vfio-pci for those that take VFs away.
 MODULES = ("ixgbe", "ixgbevf", "8021q", "vfio-pci", "vfio_iommu_type1")
+# Not loaded as the guest starts: what its /modules.igb lists, for comparison.
+IGB_MODULES = ("igb", "igbvf")
 MEMORY_MIB = 1024
 CARRIER_SLOT = 0x10
 PF = "0001:01:00.0"
@@ -57,4 +59,5 @@ class Setup(qemu.Setup):
 
     def __init__(self, cache, run_dir, say=lambda text: None):
         super().__init__(cache, run_dir, say)
-        _, self.image = initramfs.build(cache, "host-initramfs", MODULES)
+        _, self.image = initramfs.build(cache, "host-initramfs", MODULES,
+                                        {"igb": IGB_MODULES})

@@ -126,7 +126,7 @@ def compile_static(source, to):
     return to.read_bytes()
 
 
-def assemble(root, wanted):
+def assemble(root, wanted, later):
     cpio = Cpio()
     for folder in ("dev", "proc", "sys", "tmp", "run", "etc", "root", "usr/bin", "usr/sbin",
                    "usr/lib/x86_64-linux-gnu", "lib64"):
@@ -155,29 +155,36 @@ def assemble(root, wanted):
     for name, data in modules:
         cpio.file(f"modules/{name}", data)
     cpio.file("modules.list", "".join(f"/modules/{name}\n" for name, _ in modules).encode())
+    loaded = {name for name, _ in modules}
+    for kind, names in later.items():
+        more = [pair for pair in modules_in_load_order(root, names) if pair[0] not in loaded]
+        for name, data in more:
+            cpio.file(f"modules/{name}", data)
+        cpio.file(f"modules.{kind}", "".join(f"/modules/{name}\n" for name, _ in more).encode())
     with tempfile.TemporaryDirectory(prefix="vireo-") as folder:
-        for name in ("agent", "frames", "randomfile"):
+        for name in ("agent", "frames", "randomfile", "vfdma"):
             binary = compile_static(HERE / "guest" / f"{name}.c", Path(folder) / name)
             cpio.file(f"usr/bin/{name}", binary, 0o755)
     cpio.file("init", HERE / "guest" / "init", 0o755)
     return cpio.finish()
 
 
-def build(cache, name="initramfs", modules=MODULES):
+def build(cache, name="initramfs", modules=MODULES, later=None):
     """Returns (kernel, initramfs) paths; makes the initramfs when it is missing or out of date.
 
-    `name` is that of a kind of guest, which loads these kernel modules as it starts.
+    `name` is that of a kind of guest, which loads these kernel modules as it starts; those of
+    `later` {kind: modules} are there, and listed in /modules.KIND.
     """
     root = (cache / "guest").resolve() / "root"
     kernels = sorted((root / "boot").glob("vmlinuz-*"))
     if not kernels:
         raise InitramfsError(f"no guest kernel below {root}: run scripts/setup demo")
-    key = hashlib.sha256(f"{root} {modules}".encode())
+    key = hashlib.sha256(f"{root} {modules} {later}".encode())
     for path in (Path(__file__), *sorted((HERE / "guest").iterdir())):
         key.update(path.read_bytes())
     image = cache / f"{name}-{key.hexdigest()[:16]}.cpio"
     if not image.exists():
-        data = assemble(root, modules)
+        data = assemble(root, modules, later or {})
         for old in cache.glob(f"{name}-*.cpio"):
             old.unlink(missing_ok=True)
         part = image.with_suffix(".part")
