@@ -281,7 +281,8 @@ static int later_message(struct connection *conn, struct vfiouser_message *messa
 
     // An answer to a reply would be the start of an endless exchange. QEMU tells of a DMA_WRITE
     // that failed, though it was asked not to.
-    if ((message->header.flags & VFIOUSER_FLAG_TYPE) == VFIOUSER_TYPE_REPLY &&
+    if ((message->header.flags & (VFIOUSER_FLAG_TYPE | VFIOUSER_FLAG_ERROR)) ==
+            (VFIOUSER_TYPE_REPLY | VFIOUSER_FLAG_ERROR) &&
         message->header.command == VFIOUSER_DMA_WRITE) {
         server->counts.dma_writes_failed++;
         log_limited(LOG_LEVEL_WARN, "vfiouser: %s: client PID %d: a DMA_WRITE failed: %s",
