@@ -241,6 +241,9 @@ enum hw_vfoffset {
 #define HW_SECRXSTAT_RDY       HW_BIT(0)
 #define HW_RTTDCS_ARBDIS       HW_BIT(6)
 #define HW_FDIRCTRL_INIT_DONE  HW_BIT(3)
+// RTTBCNRC
+#define HW_RTTBCNRC_ENABLE HW_BIT(31)
+#define HW_RTTBCNRC_FACTOR 0x00ffffffu // link rate by limit: 10 bits, and 14 after the point
 // RXDCTL, TXDCTL, SRRCTL
 #define HW_RXDCTL_ENABLE                HW_BIT(25)
 #define HW_RXDCTL_SWFLSH                HW_BIT(26)

@@ -37,6 +37,8 @@ void nic_port_reset(struct nic_port *port, bool all)
     nic_stats_clear(port);
     memset(port->rate_t1, 0, sizeof port->rate_t1);
     memset(port->rate_bcn, 0, sizeof port->rate_bcn);
+    for (unsigned queue = 0; queue < NIC_QUEUES_MAX; queue++)
+        port->txq[queue].rate.factor = 0;
     if (all)
         nic_sfp_init(&port->sfp);
     port->link_up = uplink_link_is_up(port->uplink);

@@ -180,6 +180,13 @@ uint32_t nic_queue_rttbcnrc_read(struct nic_port *port, unsigned index)
 
 void nic_queue_rttbcnrc_write(struct nic_port *port, unsigned index, uint32_t value)
 {
+    unsigned queue = nic_reg(port, HW_RTTDQSEL) & 0x7f;
+
     (void)index;
-    port->rate_bcn[nic_reg(port, HW_RTTDQSEL) & 0x7f] = value;
+    gate_close(port->gate);
+    port->rate_bcn[queue] = value;
+    port->txq[queue].rate.factor = value & HW_RTTBCNRC_ENABLE ? value & HW_RTTBCNRC_FACTOR : 0;
+    gate_open(port->gate);
+    // What waited by the old limit looks again.
+    nic_worker_activate(port, queue);
 }

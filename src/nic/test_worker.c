@@ -260,6 +260,28 @@ static void test_lying_uplink(void **state)
     close(test_uplink.wait_fd);
 }
 
+// A queue with a rate limit is looked at again when it may send, with no doorbell.
+static void test_paced_sender(void **state)
+{
+    struct test_port *t = *state;
+    struct nic_worker *worker;
+    uint64_t start = clock_now_ns();
+    uint8_t bytes[1226];
+
+    // 10 Mbit/s: a frame a millisecond.
+    t->port->txq[0].rate.factor = 1000 << NIC_RATE_FACTOR_SHIFT;
+    test_rx_on(t, 2, 8, true);
+    make_frame(bytes, 1, 0, 0x88b5, sizeof bytes);
+    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_start(worker), 0);
+    for (unsigned i = 0; i < 6; i++)
+        test_tx_frame(t, 0, bytes, sizeof bytes, TX_DATA);
+    assert_true(wait_for(&t->port->counters.pool[1].rx_frames, 6));
+    assert_true(clock_now_ns() - start >= 4 * NS_PER_MS);
+    assert_true(counts(worker).sleeps >= 3); // it does not spin meanwhile
+    nic_worker_destroy(worker);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +290,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sleeps_when_idle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gate, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waiting_sender, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_paced_sender, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mapped_back_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lying_uplink, setup, teardown),
     };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/clock.h"
 #include "base/le.h"
 #include "hw82599/desc.h"
 #include "hw82599/regs.h"
@@ -180,6 +181,10 @@ static bool send_frame(struct nic_port *port, struct nic_txq *q, struct round *r
 {
     struct nic_forwarded done = {q->resume.pools_done, q->resume.uplink_done};
 
+    if (unlikely(q->rate.factor) && !nic_rate_allows(&q->rate, clock_now_ns())) {
+        r->result = NIC_TX_PACED;
+        return false;
+    }
     frame->source_pool = (int)r->pool;
     if (frame->l3_offset)
         nic_rss_classify(&port->derived.rss, frame);
@@ -189,6 +194,8 @@ static bool send_frame(struct nic_port *port, struct nic_txq *q, struct round *r
         r->result = NIC_TX_WAIT;
         return false;
     }
+    if (unlikely(q->rate.factor))
+        nic_rate_sent(&q->rate, frame->len_bytes, clock_now_ns());
     r->sums.frames++;
     r->sums.bytes += frame->len_bytes;
     return true;

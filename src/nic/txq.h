@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "mem/address.h"
+#include "nic/rate.h"
 #include "nic/switch.h"
 
 struct nic_port;
@@ -28,6 +29,7 @@ struct nic_txq {
     uint32_t desc_count; // ring length, multiple of 8
     iova_t base;
     iova_t head_writeback; // TDWBA, 0 where off
+    struct nic_rate rate;  // what RTTBCNRC says: the port's, no reset of the queue clears it
     // Contexts as last loaded (82599 §7.2.3.2.3).
     struct {
         uint32_t vlan_macip_lens, type_tucmd, mss_l4len_idx;
@@ -54,9 +56,10 @@ void nic_txq_reset(struct nic_port *port, unsigned queue);
 void nic_txq_set_tail(struct nic_port *port, unsigned queue, uint32_t tail);
 
 enum nic_tx_result {
-    NIC_TX_IDLE, // nothing more that can be sent now: look again after the next doorbell
-    NIC_TX_MORE, // the round's share is used up
-    NIC_TX_WAIT, // a receiver's ring is full, and it may not be dropped
+    NIC_TX_IDLE,  // nothing more that can be sent now: look again after the next doorbell
+    NIC_TX_MORE,  // the round's share is used up
+    NIC_TX_WAIT,  // a receiver's ring is full, and it may not be dropped
+    NIC_TX_PACED, // its rate limit: until rate.free_ns
 };
 // Worker: sends at most NIC_TXQ_BATCHES × NIC_TXQ_BATCH packets and NIC_TXQ_FRAMES frames; *frames
 // counts those.

@@ -166,6 +166,21 @@ static void release_waiting(struct nic_port *port, uint64_t now_ns)
     }
 }
 
+// Queues whose rate limit let them wait look again: those that are still too early come back.
+static void release_paced(struct nic_port *port, uint64_t now_ns)
+{
+    struct nic_port_work *work = &port->work;
+
+    if (!work->tx_paced_ns || now_ns < work->tx_paced_ns)
+        return;
+    work->tx_paced_ns = 0;
+    for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
+        if (work->tx_paced[w])
+            atomic_fetch_or(&work->tx_active[w], work->tx_paced[w]);
+        work->tx_paced[w] = 0;
+    }
+}
+
 static unsigned poll_queue(struct nic_port *port, unsigned queue, uint64_t now_ns)
 {
     struct nic_port_work *work = &port->work;
@@ -180,6 +195,11 @@ static unsigned poll_queue(struct nic_port *port, unsigned queue, uint64_t now_n
         work->tx_waiting[queue / 64] |= bit;
         work->tx_wait_retry_ns = now_ns + WAIT_RETRY_NS;
         atomic_store_explicit(&work->waiting, true, memory_order_relaxed);
+        break;
+    case NIC_TX_PACED:
+        work->tx_paced[queue / 64] |= bit;
+        if (!work->tx_paced_ns || port->txq[queue].rate.free_ns < work->tx_paced_ns)
+            work->tx_paced_ns = port->txq[queue].rate.free_ns;
         break;
     case NIC_TX_IDLE:
         break;
@@ -222,6 +242,7 @@ static unsigned poll_port(struct nic_worker *worker, struct worker_port *wp, uin
     if (poll_doorbells(port, now_ns))
         worker->quiet_rounds = 0;
     release_waiting(port, now_ns);
+    release_paced(port, now_ns);
     for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
         uint64_t active = atomic_load_explicit(&port->work.tx_active[w], memory_order_relaxed);
 
@@ -271,6 +292,8 @@ static unsigned run_round(struct nic_worker *worker)
         if (atomic_load_explicit(&port->work.waiting, memory_order_relaxed) &&
             port->work.tx_wait_retry_ns < worker->deadline_ns)
             worker->deadline_ns = port->work.tx_wait_retry_ns;
+        if (port->work.tx_paced_ns && port->work.tx_paced_ns < worker->deadline_ns)
+            worker->deadline_ns = port->work.tx_paced_ns;
     }
     nic_count(&worker->batches, 1);
     nic_count(&worker->frames, frames);

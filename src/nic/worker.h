@@ -25,6 +25,9 @@ struct nic_port_work {
     _Atomic bool waiting, refilled;
     // Receive queues that nic_rxq_flush() has to look at: the worker's.
     uint64_t rx_pending[NIC_QUEUE_WORDS];
+    // Transmit queues held back by their rate limit, and when the first of them may go on.
+    uint64_t tx_paced[NIC_QUEUE_WORDS];
+    uint64_t tx_paced_ns; // 0: none
     // Queues with descriptors written back in this round, whose cause is to be raised: the
     // worker's.
     uint64_t rx_note[NIC_QUEUE_WORDS], tx_note[NIC_QUEUE_WORDS];
