@@ -17,6 +17,8 @@
 #define FCS_LEN      4u
 #define MACS_LEN     12u // the tag's place is behind both addresses
 
+#define PREFETCH_AHEAD 8u // descriptors: two lines
+
 // The frame as this receiver gets it, piece by piece.
 struct pieces {
     struct nic_span span[NIC_FRAME_SPANS_MAX + 4]; // head in two, tag, FCS
@@ -358,6 +360,26 @@ static enum nic_rx_result place(struct nic_port *port, unsigned queue, uint32_t 
     return refused ? drop(port, queue, fault_drops) : NIC_RX_DONE;
 }
 
+// Asks for what the frames after this one will be written to. Descriptors that the guest has not
+// filled yet are only a bad guess.
+static void prefetch_buffers(struct nic_rxq *q, struct dma_port *dma, uint32_t head)
+{
+    const struct nic_rx_batch *b = &q->batch;
+    uint32_t ahead = head + PREFETCH_AHEAD;
+    const union nic_rx_desc *desc = b->run + (ahead - b->run_first);
+    uint8_t *dst;
+
+    if (ahead >= b->run_end)
+        return;
+    if (ahead % NIC_RX_PENDING_MAX == 0)
+        nic_prefetch_write(desc + PREFETCH_AHEAD);
+    dst = dma_peek(dma, le64toh(__atomic_load_n(&desc->words[0], __ATOMIC_RELAXED)), 1, DMA_WRITE);
+    if (dst) {
+        nic_prefetch_write(dst);
+        nic_prefetch_write(dst + NIC_LINE_BYTES);
+    }
+}
+
 // The short way for most frames: as it is, into one buffer that one cached translation covers.
 // False, with nothing done, for any other.
 static bool place_whole(struct nic_port *port, unsigned queue, const struct nic_frame *frame,
@@ -372,6 +394,7 @@ static bool place_whole(struct nic_port *port, unsigned queue, const struct nic_
     if (unlikely(frame->span_count > 1 || frame->head_len > NIC_FRAME_HEAD_LEN ||
                  head - b->run_first >= b->run_end - b->run_first))
         return false;
+    prefetch_buffers(q, dma, head);
     // Read once: the guest may write it meanwhile.
     dst = dma_peek(
         dma, le64toh(__atomic_load_n(&b->run[head - b->run_first].words[0], __ATOMIC_RELAXED)),
