@@ -30,7 +30,8 @@ struct chassis {
     struct root_port *port;
     struct chassis_memory *memory;
     struct carrier carrier;
-    int dead_fd; // gets a count when the VM's memory vanished under us
+    bool is_checked, is_refused; // the VM's memory, since the last reset
+    int dead_fd;                 // gets a count when the VM's memory vanished under us
     sd_event_source *dead_source;
     struct vfiouser_server *server; // changes with the gate closed: workers post through it
     struct chassis_counts counts;   // the loop's
@@ -101,6 +102,7 @@ static int on_reset(void *dev)
     struct chassis *c = dev;
 
     carrier_reset(&c->carrier);
+    c->is_checked = c->is_refused = false;
     root_port_reset(c->port);
     pci_bus_reset(c->seg, CHASSIS_CARD_BUS);
     vtd_reset(c->vtd);
@@ -160,13 +162,32 @@ static void bar_write(struct chassis *c, uint64_t offset, const uint8_t *buf, ui
     }
 }
 
+// Whether anything is in the BAR. Whoever reads it first is the VM's kernel, which wants to know
+// early whether there is an IOMMU: with memory that we do not share it would wait for ever for
+// that.
+static bool bar_is_open(struct chassis *c)
+{
+    const char *fault;
+
+    if (!carrier_is_placed(&c->carrier))
+        return false;
+    if (!c->is_checked) {
+        fault = chassis_memory_fault(c->memory);
+        c->is_checked = true;
+        c->is_refused = fault;
+        if (fault)
+            log_error("chassis: refused, the VM sees no card: %s", fault);
+    }
+    return !c->is_refused;
+}
+
 static int on_read(void *dev, unsigned region, uint64_t offset, void *buf, uint32_t len)
 {
     struct chassis *c = dev;
 
     if (region == REGION_CONFIG)
         carrier_config_read(&c->carrier, (uint32_t)offset, buf, len);
-    else if (carrier_is_placed(&c->carrier))
+    else if (bar_is_open(c))
         bar_read(c, offset, buf, len);
     else
         memset(buf, 0xff, len);
@@ -178,17 +199,13 @@ static int on_write(void *dev, unsigned region, uint64_t offset, const void *buf
     struct chassis *c = dev;
 
     if (region != REGION_CONFIG) {
-        if (carrier_is_placed(&c->carrier))
+        if (bar_is_open(c))
             bar_write(c, offset, buf, len);
         return 0;
     }
-    if (!carrier_config_write(&c->carrier, (uint32_t)offset, buf, len))
-        return 0;
-    log_info("chassis: the VM's kernel has found segment %u at %08x", CHASSIS_SEGMENT,
-             c->carrier.base);
-    if (chassis_memory_is_private(c->memory))
-        log_error("chassis: the VM's memory is private to QEMU (share=off): the card sees none of "
-                  "it. Use -object memory-backend-memfd,id=m,size=…,share=on");
+    if (carrier_config_write(&c->carrier, (uint32_t)offset, buf, len) && bar_is_open(c))
+        log_info("chassis: the VM's kernel has found segment %u at %08x", CHASSIS_SEGMENT,
+                 c->carrier.base);
     return 0;
 }
 
@@ -384,5 +401,5 @@ pid_t chassis_client_pid(const struct chassis *chassis)
 
 bool chassis_is_booted(const struct chassis *chassis)
 {
-    return chassis->carrier.is_hidden;
+    return chassis->carrier.is_hidden && !chassis->is_refused;
 }

@@ -5,9 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+// Where something must have been written before a kernel runs, and how much of a page is looked at.
+#define LOW_MEMORY_BYTES (16u << 20)
+#define LOOK_BYTES       64u
+#define PAGE_BYTES       4096u
 
-#define LOW_MEMORY_LEN_BYTES 0xa0000u
+#define HOW_TO                                                                                     \
+    "-object memory-backend-memfd,id=m,size=…,share=on with -machine q35,memory-backend=m"
 
 struct map {
     uint64_t addr, len_bytes;
@@ -21,6 +25,7 @@ struct chassis_memory {
     int dead_fd;
     struct map maps[CHASSIS_MAPS_MAX]; // sorted by address
     unsigned map_count;
+    bool is_fileless; // the VM's RAM came without one
 };
 
 int chassis_memory_create(struct gate *gate, struct mem_space *space, struct vtd *vtd, int dead_fd,
@@ -73,9 +78,7 @@ int chassis_memory_map(struct chassis_memory *memory, const struct vfiouser_dma_
     if (map->fd < 0) {
         if (map->iova || !map->write)
             return 0; // a ROM, another device's BAR: the card does not reach it
-        log_error("chassis: the VM's memory comes without a file: QEMU needs "
-                  "-object memory-backend-memfd,id=m,size=…,share=on and "
-                  "-machine q35,memory-backend=m");
+        memory->is_fileless = true;
         return -EINVAL;
     }
     if (memory->map_count == CHASSIS_MAPS_MAX)
@@ -112,6 +115,7 @@ int chassis_memory_unmap(struct chassis_memory *memory, uint64_t iova, uint64_t 
     uint64_t end;
 
     if (all) {
+        memory->is_fileless = false;
         maps_remove(memory, 0, memory->map_count);
         return 0;
     }
@@ -133,18 +137,28 @@ bool chassis_memory_is_there(const struct chassis_memory *memory)
     return mem_space_at(memory->space, (hpa_t){0}, 1, MEM_READ, NULL);
 }
 
-bool chassis_memory_is_private(const struct chassis_memory *memory)
+// SeaBIOS leaves its vectors in the first pages, OVMF itself in the first 16 MiB.
+static bool low_memory_is_blank(const struct chassis_memory *memory)
 {
     uint64_t len = 0;
-    const uint8_t *low = mem_space_at(memory->space, (hpa_t){0}, 1, MEM_READ, &len);
+    const uint8_t *low = mem_space_at(memory->space, (hpa_t){0}, LOOK_BYTES, MEM_READ, &len);
 
     if (!low)
         return false;
-    if (len > LOW_MEMORY_LEN_BYTES)
-        len = LOW_MEMORY_LEN_BYTES;
-    for (uint64_t i = 0; i < len; i++) {
-        if (low[i])
-            return false;
+    for (uint64_t at = 0; at + LOOK_BYTES <= len && at < LOW_MEMORY_BYTES; at += PAGE_BYTES) {
+        for (unsigned i = 0; i < LOOK_BYTES; i++) {
+            if (low[at + i])
+                return false;
+        }
     }
     return true;
+}
+
+const char *chassis_memory_fault(const struct chassis_memory *memory)
+{
+    if (memory->is_fileless)
+        return "the VM's memory has no file: QEMU needs " HOW_TO;
+    if (low_memory_is_blank(memory))
+        return "the VM's memory is private to QEMU (share=off): QEMU needs " HOW_TO;
+    return NULL;
 }

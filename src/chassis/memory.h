@@ -28,7 +28,8 @@ int chassis_memory_unmap(struct chassis_memory *memory, uint64_t iova, uint64_t 
                          bool all);
 // True where address 0 is mapped: there the VM's RAM starts.
 bool chassis_memory_is_there(const struct chassis_memory *memory);
-// True where the low memory of a VM that has booted is all zero: what we map is not what it writes.
-bool chassis_memory_is_private(const struct chassis_memory *memory);
+// What is wrong with the memory of a VM that runs, as a sentence; NULL where nothing is. It came
+// without a file; or it is blank where firmware has written: what the VM writes goes elsewhere.
+const char *chassis_memory_fault(const struct chassis_memory *memory);
 
 #endif

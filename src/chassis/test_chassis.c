@@ -53,6 +53,7 @@ static int ram_create(void)
 
     assert_true(fd >= 0);
     assert_int_equal(ftruncate(fd, RAM_LEN), 0);
+    assert_int_equal(pwrite(fd, "x", 1, 0x103f), 1); // as firmware would
     return fd;
 }
 
@@ -164,6 +165,39 @@ static void test_memory(void **state)
     assert_int_equal(dma_read(port, (iova_t){0x100001000}, &back, 4), 0);
     assert_int_equal(t->device.ops->dma_unmap(t->chassis, 0, 0, true), 0);
     assert_int_equal(dma_read(port, (iova_t){0x100001000}, &back, 4), -EFAULT);
+    close(fd);
+}
+
+// A VM whose memory we cannot share sees no card, and boots.
+static void test_memory_without_a_file(void **state)
+{
+    struct test_chassis *t = *state;
+
+    assert_int_equal(ram_map(t, 0, -1), -EINVAL);
+    test_place(t, TEST_BASE);
+    assert_int_equal(test_bar_get(t, CHASSIS_DRHD_OFFSET, 8), UINT64_MAX);
+    assert_int_equal(test_bar_get(t, test_ecam((rid_t){0}, 0), 4), ONES);
+    HIDE(t);
+    assert_int_equal(test_config_get(t, 0, 4), ONES);
+    assert_false(chassis_is_booted(t->chassis));
+}
+
+static void test_private_memory(void **state)
+{
+    struct test_chassis *t = *state;
+    int fd = memfd_create("vireo-test", MFD_CLOEXEC);
+
+    assert_int_equal(ftruncate(fd, RAM_LEN), 0);
+    assert_int_equal(ram_map(t, 0, fd), 0);
+    test_place(t, TEST_BASE);
+    assert_int_equal(test_bar_get(t, CHASSIS_DRHD_OFFSET, 8), UINT64_MAX);
+    // The next reset looks again.
+    assert_int_equal(pwrite(fd, "x", 1, 0), 1);
+    test_place(t, TEST_BASE);
+    assert_int_equal(test_bar_get(t, CHASSIS_DRHD_OFFSET, 8), UINT64_MAX);
+    assert_int_equal(t->device.ops->reset(t->chassis), 0);
+    test_place(t, TEST_BASE);
+    assert_int_equal(test_bar_get(t, CHASSIS_DRHD_OFFSET, 4), 0x10);
     close(fd);
 }
 
@@ -321,6 +355,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_hides_until_reset, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_takes_all_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_memory_without_a_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_private_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupts, listen_setup, listen_teardown),
         cmocka_unit_test_setup_teardown(test_fault_interrupt, listen_setup, listen_teardown),
         cmocka_unit_test_setup_teardown(test_client_goes, listen_setup, listen_teardown),

@@ -157,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     MUST(ram != MAP_FAILED && !test_chassis_create(&t));
     map.fd = fd;
+    ram[0] = 1; // or it would count as private to the VM
     t.device.ops->dma_map(t.chassis, &map);
     test_boot(&t);
     for (size_t at = 0; at + OP_LEN <= len && at < 256 * OP_LEN; at += OP_LEN) {
