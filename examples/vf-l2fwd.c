@@ -26,9 +26,9 @@
 const char *argp_program_version = "vf-l2fwd " VIREO_VERSION;
 
 static const char doc[] =
-    "Forwards frames between the two VFs at SOCKET-A and SOCKET-B (port0-vf0.sock and so on in "
-    "vireod's run directory). One of --peer-a with --peer-b, --mac-swap and --as-is says what "
-    "becomes of their addresses."
+    "Forwards frames between the VFs VF-A and VF-B. One of --peer-a with --peer-b, --mac-swap and "
+    "--as-is says what becomes of their addresses. A VF is its vfio-user socket (port0-vf0.sock in "
+    "vireod's run directory), or the PCI address of a VF that is bound to vfio-pci (0001:01:10.0)."
     "\v"
     "Ends with Ctrl-C, and says what it forwarded.\n\n"
     "With --mac-swap and --as-is frames leave with a source MAC that is not the VF's: the card "
@@ -51,7 +51,7 @@ static const struct argp_option argp_options[] = {
 enum mode { MODE_PEERS = 1, MODE_SWAP, MODE_AS_IS };
 
 struct port {
-    const char *socket;
+    const char *where;
     uint8_t mac[6], peer[6];
     bool has_peer;
     struct driver_bus *bus;
@@ -108,12 +108,12 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1)
-            argp_error(state, "two sockets, no more");
-        f->ports[state->arg_num].socket = arg;
+            argp_error(state, "two VFs, no more");
+        f->ports[state->arg_num].where = arg;
         return 0;
     case ARGP_KEY_END:
         if (state->arg_num < 2)
-            argp_error(state, "between which VFs? Two sockets are wanted");
+            argp_error(state, "between which VFs? Two sockets or PCI addresses are wanted");
         if (peers ? f->mode || !f->ports[0].has_peer || !f->ports[1].has_peer : !f->mode)
             argp_error(state, "both --peer-a and --peer-b, or --mac-swap, or --as-is");
         if (peers)
@@ -134,8 +134,8 @@ static int port_open(struct l2fwd *f, struct port *port)
         .frame_bytes_max = f->frame_bytes_max,
         .interrupts = true,
     };
-    char error[256];
-    int ret = driver_bus_vfiouser_open(port->socket, &port->bus, error, sizeof error);
+    char error[512];
+    int ret = driver_bus_open(port->where, &port->bus, error, sizeof error);
 
     if (!ret)
         ret = vf_driver_open(port->bus, &config, &port->vf, error, sizeof error);
@@ -201,9 +201,9 @@ static int port_service(struct port *port)
     int ret = vf_driver_service(port->vf);
 
     if (ret)
-        fprintf(stderr, "vf-l2fwd: %s: %s\n", port->socket,
+        fprintf(stderr, "vf-l2fwd: %s: %s\n", port->where,
                 ret == -EIO ? "the PF was reset or changed this VF: starting over"
-                            : "the daemon went away");
+                            : "the VF went away");
     return ret;
 }
 
@@ -249,8 +249,8 @@ static void summary_print(const struct port *port, char name)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {argp_options, option_parse, "SOCKET-A SOCKET-B", doc, NULL,
-                                     NULL,         NULL};
+    static const struct argp argp = {argp_options, option_parse, "VF-A VF-B", doc,
+                                     NULL,         NULL,         NULL};
     struct l2fwd f = {.frame_bytes_max = 1514};
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
     int ret;

@@ -30,8 +30,9 @@
 const char *argp_program_version = "vf-ping " VIREO_VERSION;
 
 static const char doc[] =
-    "Answers ARP and ICMP echo requests for ADDRESS (IPv4) on the VF at SOCKET (port0-vf0.sock in "
-    "vireod's run directory): something to ping, without a VM."
+    "Answers ARP and ICMP echo requests for ADDRESS (IPv4) on a VF: something to ping, without a "
+    "VM. VF is its vfio-user socket (port0-vf0.sock in vireod's run directory), or the PCI address "
+    "of a VF that is bound to vfio-pci (0001:01:10.0)."
     "\v"
     "Ends with Ctrl-C, and says how many it answered. Sleeps while nothing comes.\n\n"
     "Example:\n"
@@ -45,7 +46,7 @@ static const struct argp_option argp_options[] = {
 };
 
 struct ping {
-    const char *socket;
+    const char *where;
     struct in_addr address;
     unsigned frame_bytes_max;
     uint8_t mac[6];
@@ -75,15 +76,15 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num > 1)
-            argp_error(state, "one address and one socket, no more");
+            argp_error(state, "one address and one VF, no more");
         if (state->arg_num == 1)
-            p->socket = arg;
+            p->where = arg;
         else if (inet_pton(AF_INET, arg, &p->address) != 1)
             argp_error(state, "'%s': an IPv4 address is wanted, 10.0.0.9", arg);
         return 0;
     case ARGP_KEY_END:
         if (state->arg_num < 2)
-            argp_error(state, "an address and the VF's socket are wanted");
+            argp_error(state, "an address and the VF's socket or PCI address are wanted");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -213,9 +214,9 @@ static int run(struct ping *p)
         ret = vf_driver_service(p->vf);
     }
     if (ret)
-        fprintf(stderr, "vf-ping: %s: %s\n", p->socket,
+        fprintf(stderr, "vf-ping: %s: %s\n", p->where,
                 ret == -EIO ? "the PF was reset or changed this VF: starting over"
-                            : "the daemon went away");
+                            : "the VF went away");
     return ret;
 }
 
@@ -229,9 +230,9 @@ static int vf_open(struct ping *p)
         .frame_bytes_max = p->frame_bytes_max,
         .interrupts = true,
     };
-    char error[256], text[INET_ADDRSTRLEN];
+    char error[512], text[INET_ADDRSTRLEN];
     const uint8_t *m = p->mac;
-    int ret = driver_bus_vfiouser_open(p->socket, &p->bus, error, sizeof error);
+    int ret = driver_bus_open(p->where, &p->bus, error, sizeof error);
 
     if (!ret)
         ret = vf_driver_open(p->bus, &config, &p->vf, error, sizeof error);
@@ -258,8 +259,8 @@ static void vf_close(struct ping *p)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {argp_options, option_parse, "ADDRESS SOCKET", doc, NULL,
-                                     NULL,         NULL};
+    static const struct argp argp = {argp_options, option_parse, "ADDRESS VF", doc,
+                                     NULL,         NULL,         NULL};
     struct ping p = {.frame_bytes_max = 1514};
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
     int ret;

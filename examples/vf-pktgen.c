@@ -29,8 +29,9 @@
 const char *argp_program_version = "vf-pktgen " VIREO_VERSION;
 
 static const char doc[] =
-    "Sends frames through the VF at SOCKET (port0-vf0.sock in vireod's run directory), and counts "
-    "those that arrive. Without --destination or --frame it only counts: a sink."
+    "Sends frames through a VF, and counts those that arrive. Without --destination or --frame it "
+    "only counts: a sink. VF is its vfio-user socket (port0-vf0.sock in vireod's run directory), "
+    "or the PCI address of a VF that is bound to vfio-pci (0001:01:10.0)."
     "\v"
     "Prints rates once a second: Mpps, and Gbit/s of frame bytes (no FCS, preamble or gap). Ends "
     "with Ctrl-C, or after --count frames. Its frames have EtherType 0x88b5 (local experiments) "
@@ -56,7 +57,7 @@ static const struct argp_option argp_options[] = {
 };
 
 struct pktgen {
-    const char *socket;
+    const char *where;
     uint64_t count, rate, print;
     unsigned burst;
     bool sending, given; // given: --frame
@@ -142,13 +143,13 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         g->print = number(state, arg, 1, UINT64_MAX);
         return 0;
     case ARGP_KEY_ARG:
-        if (g->socket)
-            argp_error(state, "one socket only");
-        g->socket = arg;
+        if (g->where)
+            argp_error(state, "one VF only");
+        g->where = arg;
         return 0;
     case ARGP_KEY_END:
-        if (!g->socket)
-            argp_error(state, "which VF? Its socket is missing");
+        if (!g->where)
+            argp_error(state, "which VF? Its socket or PCI address is missing");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -292,7 +293,7 @@ static int report(struct pktgen *g, int ret)
     if (ret == -EIO)
         fprintf(stderr, "vf-pktgen: the PF was reset or changed this VF: start again\n");
     else if (ret)
-        fprintf(stderr, "vf-pktgen: %s: the daemon went away\n", g->socket);
+        fprintf(stderr, "vf-pktgen: %s: the VF went away\n", g->where);
     if (left)
         fprintf(stderr, "vf-pktgen: the card did not send the last %u descriptors\n", left);
     return ret ? ret : left ? -ETIMEDOUT : 0;
@@ -300,13 +301,13 @@ static int report(struct pktgen *g, int ret)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {argp_options, option_parse, "SOCKET", doc, NULL, NULL, NULL};
+    static const struct argp argp = {argp_options, option_parse, "VF", doc, NULL, NULL, NULL};
     static struct pktgen g = {.frame_len = FRAME_MIN, .frame[12] = 0x88, .frame[13] = 0xb5};
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
     struct driver_bus *bus = NULL;
     struct vf_config config;
     unsigned ring_len;
-    char error[256];
+    char error[512];
     uint8_t mac[6];
     int ret;
 
@@ -324,7 +325,7 @@ int main(int argc, char **argv)
         .frame_bytes_max = g.frame_len > 1514 ? g.frame_len : 1514,
         .interrupts = true,
     };
-    ret = driver_bus_vfiouser_open(g.socket, &bus, error, sizeof error);
+    ret = driver_bus_open(g.where, &bus, error, sizeof error);
     if (!ret)
         ret = vf_driver_open(bus, &config, &g.vf, error, sizeof error);
     if (ret) {
@@ -334,7 +335,7 @@ int main(int argc, char **argv)
         vf_driver_mac(g.vf, mac);
         if (!g.given)
             memcpy(g.frame + 6, mac, 6);
-        printf("vf-pktgen: %s: MAC %02x:%02x:%02x:%02x:%02x:%02x, link %s\n", g.socket, mac[0],
+        printf("vf-pktgen: %s: MAC %02x:%02x:%02x:%02x:%02x:%02x, link %s\n", g.where, mac[0],
                mac[1], mac[2], mac[3], mac[4], mac[5], vf_driver_link_is_up(g.vf) ? "up" : "down");
         fflush(stdout);
         ret = report(&g, run(&g));

@@ -35,8 +35,9 @@
 const char *argp_program_version = "vf-tap " VIREO_VERSION;
 
 static const char doc[] =
-    "Makes the network interface IFNAME, a tap, and bridges it to the VF at SOCKET (port0-vf0.sock "
-    "in vireod's run directory), so that this host or a container uses the VF without a VM."
+    "Makes the network interface IFNAME, a tap, and bridges it to a VF, so that this host or a "
+    "container uses the VF without a VM. VF is its vfio-user socket (port0-vf0.sock in vireod's "
+    "run directory), or the PCI address of a VF that is bound to vfio-pci (0001:01:10.0)."
     "\v"
     "Needs CAP_NET_ADMIN. The interface is up and has the VF's MAC; its addresses are yours to "
     "set. It goes when the program ends, with Ctrl-C. Sleeps while nothing comes.\n\n"
@@ -54,7 +55,7 @@ static const struct argp_option argp_options[] = {
 };
 
 struct tap {
-    const char *name, *socket;
+    const char *name, *where;
     unsigned mtu;
     int fd, control; // the tap; any socket, for ioctls on its interface
     struct driver_bus *bus;
@@ -88,12 +89,12 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         if (state->arg_num == 0 && (!*arg || strlen(arg) >= IFNAMSIZ))
             argp_error(state, "'%s': an interface's name has 1 to %d letters", arg, IFNAMSIZ - 1);
         if (state->arg_num > 1)
-            argp_error(state, "one interface and one socket, no more");
-        *(state->arg_num ? &t->socket : &t->name) = arg;
+            argp_error(state, "one interface and one VF, no more");
+        *(state->arg_num ? &t->where : &t->name) = arg;
         return 0;
     case ARGP_KEY_END:
         if (state->arg_num < 2)
-            argp_error(state, "the interface's name and the VF's socket are wanted");
+            argp_error(state, "the interface's name and the VF's socket or PCI address are wanted");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -154,8 +155,8 @@ static int vf_open(struct tap *t)
         .frame_bytes_max = t->mtu > 1500 ? t->mtu + ETHER_BYTES : 1514,
         .interrupts = true,
     };
-    char error[256];
-    int ret = driver_bus_vfiouser_open(t->socket, &t->bus, error, sizeof error);
+    char error[512];
+    int ret = driver_bus_open(t->where, &t->bus, error, sizeof error);
 
     if (config.buffer_bytes < 2048)
         config.buffer_bytes = 2048;
@@ -261,9 +262,9 @@ static int service(struct tap *t)
     if (!ret)
         ret = groups_update(t);
     if (ret)
-        fprintf(stderr, "vf-tap: %s: %s\n", t->socket,
+        fprintf(stderr, "vf-tap: %s: %s\n", t->where,
                 ret == -EIO ? "the PF was reset or changed this VF: starting over"
-                            : "the daemon went away");
+                            : "the VF went away");
     return ret;
 }
 
@@ -298,8 +299,8 @@ static int run(struct tap *t)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {argp_options, option_parse, "IFNAME SOCKET", doc, NULL,
-                                     NULL,         NULL};
+    static const struct argp argp = {argp_options, option_parse, "IFNAME VF", doc,
+                                     NULL,         NULL,         NULL};
     struct tap t = {.mtu = 1500, .fd = -1, .control = -1};
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
     int ret;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The bus seam: how a user-space driver reaches its function. Implementations: a vfio-user socket
-// (bus_vfiouser.c, here), the card in the same process (src/host/bus_inproc.c), Linux VFIO (later).
+// (bus_vfiouser.c, here), Linux VFIO (bus_vfio.c, here), the card in the same process
+// (src/host/bus_inproc.c).
 // Threads: one thread a driver, the one that opened the bus.
 #ifndef VIREO_DRIVER_BUS_H
 #define VIREO_DRIVER_BUS_H
@@ -99,5 +100,18 @@ void driver_bus_enable(struct driver_bus *bus);
 // -EBUSY: the function is assigned to somebody else.
 int driver_bus_vfiouser_open(const char *socket_path, struct driver_bus **out, char *error,
                              size_t error_len);
+
+// Takes a PCI function that is bound to vfio-pci, by its address: "0001:01:10.0". 0 and *out; on
+// error -errno with a sentence in `error` that says what to do. -EBUSY: another program has it;
+// -EINVAL: no PCI address; -ENODEV: no such function; -EPERM: not bound to vfio-pci, its IOMMU
+// group is shared with other drivers, or interrupts can't be remapped; -EACCES: no right to open
+// the group; -ENOTSUP: no IOMMU. `lost` is also set when the kernel wants the function back, at
+// the next register read: close the bus soon, the kernel waits for that.
+int driver_bus_vfio_open(const char *address, struct driver_bus **out, char *error,
+                         size_t error_len);
+
+// One of the two: "0001:01:10.0", "01:10.0" and "vfio:ADDRESS" are PCI functions, all else is the
+// path of a vfio-user socket. Errors as theirs.
+int driver_bus_open(const char *spec, struct driver_bus **out, char *error, size_t error_len);
 
 #endif
