@@ -4,6 +4,7 @@
 BUILD   := build
 PYTHON  := PYTHONDONTWRITEBYTECODE=1 python3
 JSON    ?=
+BENCH_ARGS ?=
 
 all: needs-nothing $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -32,6 +33,14 @@ test:
 	@scripts/setup test
 	@$(PYTHON) tests/run.py $(if $(JSON),--json "$(JSON)")
 
+# The headline table of docs/performance.md, in under 10 minutes. Peers that cannot be installed
+# are named in the table, and the rest is measured.
+bench bench-full:
+	@$(MAKE) --no-print-directory all
+	@scripts/bench-setup || echo "make: continuing without the peers that are missing" >&2
+	@$(BUILD)/vireo-bench dataplane --peers scripts/bench-peer \
+	    $(if $(filter bench-full,$@),--full --rounds 9) $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
+
 clean:
 	@rm -rf build-asan build-fuzz
 	@if [ -d $(BUILD) ]; then find $(BUILD) -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +; fi
@@ -45,6 +54,8 @@ help:
 	@echo "                        talking through two VFs; FILE gets the results as JSON"
 	@echo "make demo-chassis       shows a stock Linux in one VM as the SR-IOV host, with stock ixgbe"
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
+	@echo "make bench [JSON=FILE]  installs what it is measured against (DPDK, Open vSwitch), and"
+	@echo "                        measures the data plane beside it; make bench-full: all of it"
 	@echo "make clean              removes what was built (the fetched packages stay in build/cache)"
 	@echo "make distclean          removes those too"
 

@@ -1,108 +1,125 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// vireo-bench: how fast the data plane is, in this process: a whole machine with its worker on one
-// core, a guest thread with two VF drivers on another.
+// vireo-bench: how fast the data plane is, beside what people run today and beside what two cores
+// could do.
 #include <argp.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/bench_dataplane.h"
-#include "app/table.h"
+#include "app/bench_card.h"
+#include "app/bench_ideal.h"
+#include "app/bench_pingpong.h"
+#include "app/bench_plan.h"
+#include "app/bench_report.h"
 #include "base/log.h"
 
 const char *argp_program_version = "vireo-bench " VIREO_VERSION;
 
-#define SIZES_MAX   8u
-#define SECONDS_MAX 3600u
+#define SAMPLE_MS_MAX 10000u
 
 static const char doc[] =
     "Measures the data plane: VF to embedded switch to VF."
     "\v"
-    "vireo-bench dataplane: a guest thread on one core drives two VFs and sends each frame back "
-    "where it came from; 256 frames circulate each way. The card's worker, on another core, does "
-    "everything for each: IOMMU translation by real tables, MAC and VLAN lookup, anti-spoofing, "
-    "statistics. Doorbells are mapped. Between its rounds, one core copies frames of the same size "
-    "over the same number of buffers with memcpy(): what a card that did nothing but copy could "
-    "reach. Frames count once for each trip from VF to VF; at the end each frame's bytes are "
-    "verified.\n"
+    "vireo-bench dataplane: a guest process on one core drives two VFs and hands each frame back "
+    "to "
+    "the VF that it came from; 256 frames circulate each way. The card's worker, on another core, "
+    "does everything for each: IOMMU translation by real tables, MAC and VLAN lookup, "
+    "anti-spoofing, "
+    "statistics. Round by round, the same is measured of an idealised forwarder that only copies, "
+    "and with --peers of DPDK's testpmd (vhost, memif) and Open vSwitch. Between samples all but "
+    "the measured one are stopped.\n"
     "\n"
-    "A round in which the two threads did not have their cores to themselves is repeated.\n"
+    "A sample in which a busy thread waited for its core for more than 4 % of the time is thrown "
+    "away and repeated.\n"
     "\n"
-    "Example: vireo-bench dataplane --size 64,1500 --seconds 5";
+    "Exit code: 0 where every frame was as it should be and the run is valid, whatever goals were "
+    "reached.\n"
+    "\n"
+    "Example: vireo-bench dataplane --peers scripts/bench-peer --json result.json";
 
-enum { OPTION_JSON = 0x100, OPTION_SECONDS, OPTION_SIZE };
+enum {
+    OPTION_CONTENDED_OK = 0x100,
+    OPTION_FULL,
+    OPTION_JSON,
+    OPTION_MS,
+    OPTION_PEERS,
+    OPTION_ROUNDS,
+    OPTION_SMOKE,
+};
 
 static const struct argp_option options[] = {
-    {"json", OPTION_JSON, NULL, 0, "JSON instead of a table", 0},
-    {"seconds", OPTION_SECONDS, "N", 0, "Measured time for each size (default 2)", 0},
-    {"size", OPTION_SIZE, "N,N…", 0,
-     "Frame sizes in bytes without FCS, 60 to 9014 (default 64,1500,9000)", 0},
+    {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
+     "Take a contended sample where six tries gave no other, and say so: for machines that are not "
+     "quiet",
+     0},
+    {"full", OPTION_FULL, NULL, 0, "Also many VFs, idle cost, and wake-up times", 0},
+    {"json", OPTION_JSON, "FILE", 0, "Write the results there too ('-': only that, on stdout)", 0},
+    {"ms", OPTION_MS, "N", 0, "Length of a sample in ms (default 250)", 0},
+    {"peers", OPTION_PEERS, "SCRIPT", 0, "Measure the peers too; SCRIPT runs them", 0},
+    {"rounds", OPTION_ROUNDS, "N", 0, "Rounds (default 7)", 0},
+    {"smoke", OPTION_SMOKE, NULL, 0, "Everything once and short: to see that it runs", 0},
     {0},
 };
 
 struct arguments {
-    bool json, dataplane;
-    unsigned seconds;
-    unsigned size_count;
-    uint32_t sizes[SIZES_MAX];
+    const char *command, *subject, *json;
+    struct bench_options run;
 };
 
-// A whole number at *text, which moves past it. False where there is none within min … max.
-static bool number_take(const char **text, unsigned min, unsigned max, unsigned *out)
+static unsigned number(struct argp_state *state, const char *name, const char *text, unsigned max)
 {
     unsigned long value;
     char *end;
 
-    if (**text < '0' || **text > '9')
-        return false;
     errno = 0;
-    value = strtoul(*text, &end, 10);
-    *text = end;
-    *out = (unsigned)value;
-    return !errno && value >= min && value <= max;
-}
-
-static bool sizes_parse(const char *text, struct arguments *args)
-{
-    args->size_count = 0;
-    do {
-        if (args->size_count == SIZES_MAX ||
-            !number_take(&text, BENCH_FRAME_MIN, BENCH_FRAME_MAX, &args->sizes[args->size_count]))
-            return false;
-        args->size_count++;
-    } while (*text == ',' && *++text);
-    return !*text;
+    value = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || !value || value > max)
+        argp_error(state, "--%s: found '%s'; allowed is 1 to %u", name, text, max);
+    return (unsigned)value;
 }
 
 static error_t option_parse(int key, char *arg, struct argp_state *state)
 {
     struct arguments *args = state->input;
-    const char *text = arg;
 
     switch (key) {
+    case OPTION_CONTENDED_OK:
+        args->run.contended_ok = true;
+        return 0;
+    case OPTION_FULL:
+        args->run.full = true;
+        return 0;
     case OPTION_JSON:
-        args->json = true;
+        args->json = arg;
         return 0;
-    case OPTION_SECONDS:
-        if (!number_take(&text, 1, SECONDS_MAX, &args->seconds) || *text)
-            argp_error(state, "--seconds: found '%s'; allowed is 1 to %u", arg, SECONDS_MAX);
+    case OPTION_MS:
+        args->run.sample_ms = number(state, "ms", arg, SAMPLE_MS_MAX);
         return 0;
-    case OPTION_SIZE:
-        if (!sizes_parse(arg, args))
-            argp_error(state,
-                       "--size: found '%s'; allowed are up to %u sizes, %u to %u, such as "
-                       "64,1500",
-                       arg, SIZES_MAX, BENCH_FRAME_MIN, BENCH_FRAME_MAX);
+    case OPTION_PEERS:
+        args->run.peers = arg;
+        return 0;
+    case OPTION_ROUNDS:
+        args->run.rounds = number(state, "rounds", arg, BENCH_ROUNDS_MAX);
+        return 0;
+    case OPTION_SMOKE:
+        args->run.smoke = true;
+        args->run.contended_ok = true;
+        args->run.rounds = 1;
+        args->run.sample_ms = 20;
         return 0;
     case ARGP_KEY_ARG:
-        if (strcmp(arg, "dataplane") || args->dataplane)
-            argp_error(state, "'%s': there is 'dataplane'", arg);
-        args->dataplane = true;
+        if (state->arg_num == 0)
+            args->command = arg;
+        else if (state->arg_num == 1 && !strcmp(args->command, "subject"))
+            args->subject = arg;
+        else
+            argp_error(state, "'%s' is too much", arg);
         return 0;
     case ARGP_KEY_END:
-        if (!args->dataplane)
+        if (!args->command || (strcmp(args->command, "dataplane") && !args->subject))
             argp_error(state, "which benchmark? There is 'dataplane'");
         return 0;
     default:
@@ -110,92 +127,63 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static json_t *spread_json(const struct bench_spread *s)
+// One subject, told what to do on stdin: bench_subject.h.
+static int subject_main(const char *name)
 {
-    return json_pack("{s:f, s:f, s:f}", "median", s->median, "min", s->min, "max", s->max);
-}
+    static const struct {
+        const char *name;
+        int (*main)(void);
+    } subjects[] = {
+        {"card", bench_card_main}, {"ideal", bench_ideal_main}, {"pingpong", bench_pingpong_main}};
 
-static json_t *result_json(const struct bench_result *r)
-{
-    json_t *out =
-        json_pack("{s:i, s:o, s:o, s:o, s:o}", "size_bytes", (int)r->size_bytes, "mpps",
-                  spread_json(&r->mpps), "gbit_per_s", spread_json(&r->gbps), "memcpy_gbit_per_s",
-                  spread_json(&r->memcpy_gbps), "of_memcpy", spread_json(&r->of_memcpy));
-
-    json_object_set_new(out, "rounds", json_integer(r->rounds));
-    json_object_set_new(out, "rounds_contended", json_integer(r->rounds_contended));
-    json_object_set_new(out, "rounds_doubtful", json_integer(r->rounds_doubtful));
-    json_object_set_new(out, "frames_lost", json_integer(r->frames_lost));
-    json_object_set_new(out, "frames_verified", json_integer(r->frames_verified));
-    return out;
-}
-
-static void results_print(const struct bench_result *results, unsigned count)
-{
-    static const char *const headings[] = {">SIZE",      ">Mpps",   ">MIN",       ">MAX",
-                                           ">Gbit/s",    ">memcpy", ">OF memcpy", ">ROUNDS",
-                                           ">CONTENDED", ">LOST"};
-    struct table *table = table_create(10, headings);
-
-    for (unsigned i = 0; i < count; i++) {
-        const struct bench_result *r = &results[i];
-
-        table_cell(table, "%u", r->size_bytes);
-        table_cell(table, "%.3f", r->mpps.median);
-        table_cell(table, "%.3f", r->mpps.min);
-        table_cell(table, "%.3f", r->mpps.max);
-        table_cell(table, "%.2f", r->gbps.median);
-        table_cell(table, "%.2f", r->memcpy_gbps.median);
-        table_cell(table, "%.0f %%", r->of_memcpy.median * 100);
-        table_cell(table, "%u", r->rounds);
-        table_cell(table, "%u", r->rounds_contended);
-        table_cell(table, "%u", r->frames_lost);
+    for (unsigned i = 0; i < sizeof subjects / sizeof subjects[0]; i++) {
+        if (!strcmp(subjects[i].name, name))
+            return subjects[i].main();
     }
-    table_print(table, stdout);
-    table_destroy(table);
+    fprintf(stderr, "vireo-bench: no such subject: %s\n", name);
+    return EXIT_FAILURE;
+}
+
+static bool json_write(const struct bench_run *run, const char *path)
+{
+    json_t *json = bench_report_json(run);
+    FILE *file = strcmp(path, "-") ? fopen(path, "we") : stdout;
+    bool ok = json && file && !json_dumpf(json, file, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+
+    if (ok)
+        fputc('\n', file);
+    if (file && fflush(file))
+        ok = false;
+    if (!ok)
+        fprintf(stderr, "vireo-bench: writing %s: %s\n", path, strerror(errno));
+    if (file && file != stdout)
+        fclose(file);
+    json_decref(json);
+    return ok;
 }
 
 int main(int argc, char **argv)
 {
     static const struct argp argp = {options, option_parse, "dataplane", doc, NULL, NULL, NULL};
-    struct arguments args = {.seconds = 2, .size_count = 3, .sizes = {64, 1500, 9000}};
-    struct bench_result results[SIZES_MAX];
-    json_t *sizes = json_array(), *all;
-    unsigned doubtful = 0;
-    bool sound = true;
+    struct arguments args = {.run = {.rounds = 7, .sample_ms = 250}};
+    char error[BENCH_WHY_LEN] = "";
+    struct bench_run run;
+    bool good;
 
     argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (args.subject)
+        return subject_main(args.subject);
     log_set_level(LOG_LEVEL_WARN);
-    for (unsigned i = 0; i < args.size_count; i++) {
-        char error[512] = "";
-        int ret =
-            bench_dataplane_run(args.sizes[i], args.seconds, &results[i], error, sizeof error);
-
-        if (ret) {
-            fprintf(stderr, "vireo-bench: %s\n", error[0] ? error : strerror(-ret));
-            json_decref(sizes);
-            return EXIT_FAILURE;
-        }
-        sound = sound && !results[i].frames_lost;
-        doubtful += results[i].rounds_doubtful;
-        json_array_append_new(sizes, result_json(&results[i]));
+    signal(SIGPIPE, SIG_IGN); // a subject that dies is a failed answer
+    if (bench_run_start(&run, &args.run, error, sizeof error)) {
+        fprintf(stderr, "vireo-bench: %s\n", error);
+        return EXIT_FAILURE;
     }
-    all = json_pack("{s:s, s:s, s:s, s:i, s:o}", "vireo", VIREO_VERSION, "benchmark", "dataplane",
-                    "doorbells", "mapped", "frames_each_way", (int)BENCH_FRAMES_EACH_WAY, "sizes",
-                    sizes);
-    if (args.json) {
-        json_dumpf(all, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-        putchar('\n');
-    } else {
-        results_print(results, args.size_count);
-    }
-    json_decref(all);
-    if (doubtful)
-        fprintf(stderr,
-                "vireo-bench: %u rounds are doubtful: the threads never had two cores to "
-                "themselves\n",
-                doubtful);
-    if (!sound)
-        fprintf(stderr, "vireo-bench: frames were lost or came back different: not sound\n");
-    return sound ? EXIT_SUCCESS : EXIT_FAILURE;
+    bench_plan_measure(&run);
+    if (!args.json || strcmp(args.json, "-"))
+        bench_report_print(&run, stdout);
+    good = !args.json || json_write(&run, args.json);
+    good = bench_report_sound(&run) && good;
+    bench_run_end(&run);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "app/bench_plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "app/bench_frames.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+// Groups of one entry, all of our own card.
+static const struct single {
+    const char *title, *mode;
+    uint32_t size_bytes;
+    unsigned ring;
+    bool full; // only then
+} singles[] = {
+    {BENCH_TITLE_VERIFY, "verify", 64, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_VERIFY, "verify", 1500, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_VERIFY, "verify", 9000, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_VERIFY, "verify", BENCH_IMIX, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_ONE_WAY, "one-way", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_ONE_WAY, "one-way", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_IN, "fan-in", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_IN, "fan-in", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_OUT, "fan-out", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_OUT, "fan-out", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_TO_UPLINK, "to-uplink", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_TO_UPLINK, "to-uplink", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FROM_UPLINK, "from-uplink", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FROM_UPLINK, "from-uplink", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_IRQ_MAPPED, "irq-mapped", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_IRQ_TRAPPED, "irq-trapped", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_ALL_SEND, "ring63", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_IDLE_MAPPED, "idle-mapped", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_IDLE_TRAPPED, "idle-trapped", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_WAKE, "wake-0", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_WAKE, "wake-1", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_WAKE, "wake-5", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_WAKE, "wake-20", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_WAKE, "wake-100", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_WAKE, "wake-400", 64, BENCH_RING_SMALL, true},
+};
+
+static const struct {
+    uint32_t size_bytes;
+    unsigned ring;
+} headline[] = {
+    {64, BENCH_RING_SMALL},   {256, BENCH_RING_SMALL},        {1500, BENCH_RING_SMALL},
+    {9000, BENCH_RING_SMALL}, {BENCH_IMIX, BENCH_RING_SMALL}, {64, BENCH_RING_LARGE},
+    {1500, BENCH_RING_LARGE}, {9000, BENCH_RING_LARGE},
+};
+
+static bool is_wanted(const struct bench_options *options, const struct single *single)
+{
+    if (options->smoke && strcmp(single->mode, "verify") && single->size_bytes != 64)
+        return false;
+    return options->full || !single->full;
+}
+
+static void measure_headline(struct bench_run *run, uint32_t size_bytes, unsigned ring)
+{
+    struct bench_group *group = bench_group_new(run, BENCH_TITLE_HEADLINE, run->options.rounds);
+
+    if (!group)
+        return;
+    group->headline = true;
+    bench_group_add(group, BENCH_CARD, "circulate", size_bytes, ring);
+    bench_group_add(group, BENCH_IDEAL, "circulate", size_bytes, ring);
+    for (enum bench_who who = BENCH_TESTPMD_IO; run->options.peers && who < BENCH_WHO_COUNT; who++)
+        bench_group_add(group, who, "circulate", size_bytes, ring);
+    bench_group_measure(run, group);
+}
+
+static void measure_pair(struct bench_run *run, const char *title, enum bench_who who,
+                         const char *mode, enum bench_who other, const char *other_mode)
+{
+    struct bench_group *group = bench_group_new(run, title, run->options.rounds);
+
+    bench_group_add(group, who, mode, 64, BENCH_RING_SMALL);
+    if (other < BENCH_WHO_COUNT)
+        bench_group_add(group, other, other_mode, 64, BENCH_RING_SMALL);
+    bench_group_measure(run, group);
+}
+
+static void measure_single(struct bench_run *run, const struct single *single)
+{
+    unsigned rounds = run->options.rounds < 3 ? run->options.rounds : 3;
+    struct bench_group *group = bench_group_new(run, single->title, rounds);
+
+    bench_group_add(group, BENCH_CARD, single->mode, single->size_bytes, single->ring);
+    bench_group_measure(run, group);
+}
+
+void bench_plan_measure(struct bench_run *run)
+{
+    const struct bench_options *options = &run->options;
+    unsigned headlines = options->smoke ? 1 : COUNT(headline);
+    unsigned count = headlines + 2 + options->full;
+
+    for (unsigned i = 0; i < COUNT(singles); i++)
+        count += is_wanted(options, &singles[i]);
+    run->groups_planned = count;
+    for (unsigned i = 0; i < headlines; i++)
+        measure_headline(run, headline[i].size_bytes, headline[i].ring);
+    measure_pair(run, BENCH_TITLE_ROUND_TRIP, BENCH_CARD, "round-trip", BENCH_PINGPONG,
+                 "round-trip");
+    measure_pair(run, BENCH_TITLE_LINE, BENCH_PINGPONG, "line", BENCH_WHO_COUNT, NULL);
+    if (options->full)
+        measure_pair(run, BENCH_TITLE_ASSIGNED, BENCH_CARD, "circulate63", BENCH_CARD_AGAIN,
+                     "circulate");
+    for (unsigned i = 0; i < COUNT(singles); i++) {
+        if (is_wanted(options, &singles[i]))
+            measure_single(run, &singles[i]);
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a run of the benchmark found, for people and for programs.
+#ifndef VIREO_APP_BENCH_REPORT_H
+#define VIREO_APP_BENCH_REPORT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "app/bench_run.h"
+
+void bench_report_print(const struct bench_run *run, FILE *out);
+json_t *bench_report_json(const struct bench_run *run); // NULL where memory is short
+// Were all frames as they should be, was everything of ours measured, and, with peers, is the run
+// valid? Complains on stderr.
+bool bench_report_sound(const struct bench_run *run);
+
+#endif
