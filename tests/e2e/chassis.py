@@ -57,7 +57,8 @@ class HostMachine(qemu.Machine):
 class Setup(qemu.Setup):
     """The kernel and tools of a VM that is a host."""
 
-    def __init__(self, cache, run_dir, say=lambda text: None):
-        super().__init__(cache, run_dir, say)
-        _, self.image = initramfs.build(cache, "host-initramfs", MODULES,
-                                        {"igb": IGB_MODULES})
+    def __init__(self, cache, run_dir, say=lambda text: None, kernel_link="guest"):
+        super().__init__(cache, run_dir, say, kernel_link)
+        kind = "host" if kernel_link == "guest" else f"host-{kernel_link}"
+        _, self.image = initramfs.build(cache, f"{kind}-initramfs", MODULES,
+                                        {"igb": IGB_MODULES}, kernel_link)

@@ -126,7 +126,7 @@ def compile_static(source, to):
     return to.read_bytes()
 
 
-def assemble(root, wanted, later):
+def assemble(root, kernel_root, wanted, later, more):
     cpio = Cpio()
     for folder in ("dev", "proc", "sys", "tmp", "run", "etc", "root", "usr/bin", "usr/sbin",
                    "usr/lib/x86_64-linux-gnu", "lib64"):
@@ -151,40 +151,51 @@ def assemble(root, wanted, later):
             cpio.link(f"usr/bin/{name}", "busybox")
     for name in DATA:
         cpio.file(name, root / name)
-    modules = modules_in_load_order(root, wanted)
+    modules = modules_in_load_order(kernel_root, wanted)
     for name, data in modules:
         cpio.file(f"modules/{name}", data)
     cpio.file("modules.list", "".join(f"/modules/{name}\n" for name, _ in modules).encode())
     loaded = {name for name, _ in modules}
     for kind, names in later.items():
-        more = [pair for pair in modules_in_load_order(root, names) if pair[0] not in loaded]
-        for name, data in more:
+        added = [pair for pair in modules_in_load_order(kernel_root, names)
+                 if pair[0] not in loaded]
+        for name, data in added:
             cpio.file(f"modules/{name}", data)
-        cpio.file(f"modules.{kind}", "".join(f"/modules/{name}\n" for name, _ in more).encode())
+        cpio.file(f"modules.{kind}", "".join(f"/modules/{name}\n" for name, _ in added).encode())
     with tempfile.TemporaryDirectory(prefix="vireo-") as folder:
         for name in ("agent", "frames", "randomfile", "vfdma"):
             binary = compile_static(HERE / "guest" / f"{name}.c", Path(folder) / name)
             cpio.file(f"usr/bin/{name}", binary, 0o755)
     cpio.file("init", HERE / "guest" / "init", 0o755)
+    for name, (path, mode) in more.items():
+        cpio.file(name, path, mode)
     return cpio.finish()
 
 
-def build(cache, name="initramfs", modules=MODULES, later=None):
+def build(cache, name="initramfs", modules=MODULES, later=None, kernel_link="guest", more=None):
     """Returns (kernel, initramfs) paths; makes the initramfs when it is missing or out of date.
 
     `name` is that of a kind of guest, which loads these kernel modules as it starts; those of
-    `later` {kind: modules} are there, and listed in /modules.KIND.
+    `later` {kind: modules} are there, and listed in /modules.KIND. Kernel and modules are those
+    that `kernel_link` in the cache leads to, the tools always the guest's. `more` {name in the
+    initramfs: (path, mode)} are files besides.
     """
     root = (cache / "guest").resolve() / "root"
-    kernels = sorted((root / "boot").glob("vmlinuz-*"))
+    kernel_root = (cache / kernel_link).resolve() / "root"
+    kernels = sorted((kernel_root / "boot").glob("vmlinuz-*"))
     if not kernels:
-        raise InitramfsError(f"no guest kernel below {root}: run scripts/setup demo")
-    key = hashlib.sha256(f"{root} {modules} {later}".encode())
+        raise InitramfsError(f"no kernel below {kernel_root}: run scripts/setup "
+                             f"{'demo' if kernel_link == 'guest' else 'chassis'}")
+    more = more or {}
+    key = hashlib.sha256(f"{root} {kernel_root} {modules} {later}".encode())
+    for inside, (path, mode) in more.items():
+        stat = path.stat()
+        key.update(f"{inside} {path} {mode} {stat.st_size} {stat.st_mtime_ns}".encode())
     for path in (Path(__file__), *sorted((HERE / "guest").iterdir())):
         key.update(path.read_bytes())
     image = cache / f"{name}-{key.hexdigest()[:16]}.cpio"
     if not image.exists():
-        data = assemble(root, modules, later or {})
+        data = assemble(root, kernel_root, modules, later or {}, more)
         for old in cache.glob(f"{name}-*.cpio"):
             old.unlink(missing_ok=True)
         part = image.with_suffix(".part")

@@ -181,9 +181,10 @@ class Machine:
 class Setup:
     """What all machines of a run share: QEMU, accelerator, kernel, initramfs."""
 
-    def __init__(self, cache, run_dir, say=lambda text: None):
+    def __init__(self, cache, run_dir, say=lambda text: None, kernel_link="guest"):
         self.qemu = find(cache)
-        bzimage, self.image = initramfs.build(cache)
+        kind = "" if kernel_link == "guest" else f"{kernel_link}-"
+        bzimage, self.image = initramfs.build(cache, f"{kind}initramfs", kernel_link=kernel_link)
         self.kernel_version = bzimage.name.removeprefix("vmlinuz-")
         self.kernel = unpacked_kernel(bzimage, cache)
         self.accel, self.accel_why = find_accelerator(self.qemu, self.kernel, self.image, cache,
