@@ -39,8 +39,9 @@ struct vf_tx_queue {
     volatile union vf_tx_desc *ring;
     struct driver_dma memory;
     struct vf_buffer **slots; // at a frame's last descriptor: the frame
-    unsigned *ends;           // at a frame's first descriptor: index of its last
+    unsigned *ends; // at the first descriptor of those reported together: index of the last
     unsigned clean, use;
+    unsigned unreported; // written, without a report asked for: 0 between calls of vf_send()
     // Contexts 0 (checksums) and 1 (TSO) as the card has them.
     struct {
         bool loaded;

@@ -12,6 +12,8 @@
 #define ETHERNET_HEADER_BYTES 14u
 #define TX_OFFLOADS           (VF_TX_IP_CSUM | VF_TX_TCP_CSUM | VF_TX_UDP_CSUM | VF_TX_TSO)
 
+#define REPORT_EVERY 32u // descriptors: half of the shortest ring
+
 enum { CONTEXT_PLAIN, CONTEXT_TSO };
 
 int vf_tx_create(struct vf_driver *vf, unsigned queue)
@@ -72,8 +74,11 @@ void vf_tx_clean(struct vf_driver *vf, unsigned queue)
 
         if (!(le32toh(q->ring[end].data.olinfo_status) & HW_TXO_DD))
             break;
-        vf_buffer_free(vf, q->slots[end]);
-        q->slots[end] = NULL;
+        for (unsigned i = q->clean, next; i != following(vf, end); i = next) {
+            next = following(vf, i);
+            vf_buffer_free(vf, q->slots[i]);
+            q->slots[i] = NULL;
+        }
         q->clean = following(vf, end);
     }
 }
@@ -161,6 +166,19 @@ static uint32_t make_olinfo(const struct vf_buffer *frame, const struct frame_si
     return olinfo;
 }
 
+// Has the card report when it is done with the last descriptor written, and so with all since the
+// last report: each report costs a cache line that goes to the card and back.
+static void ask_report(struct vf_driver *vf, struct vf_tx_queue *q)
+{
+    unsigned len = vf->config.ring_len, last = (q->use + len - 1) % len;
+
+    if (!q->unreported)
+        return;
+    q->ring[last].data.cmd_type_len |= htole32(HW_TXD_RS);
+    q->ends[(q->use + len - q->unreported) % len] = last;
+    q->unreported = 0;
+}
+
 // Writes the descriptors of one frame. False where the ring has no room for it now.
 static bool put_frame(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buffer *frame,
                       const struct frame_size *size)
@@ -171,7 +189,7 @@ static bool put_frame(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buf
                 memcmp(&q->contexts[index].words, &context, sizeof context) != 0;
     uint32_t cmd = HW_TXD_TYPE_DATA | HW_TXD_DEXT | HW_TXD_IFCS;
     uint32_t olinfo = make_olinfo(frame, size, index);
-    unsigned first = q->use, i = q->use;
+    unsigned i = q->use, last = i;
 
     if (free_descs(vf, q) < size->buffers + load)
         return false;
@@ -189,19 +207,18 @@ static bool put_frame(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buf
         i = following(vf, i);
     }
     for (struct vf_buffer *b = frame; b; b = b->next) {
-        uint32_t last = b->next ? 0 : HW_TXD_EOP | HW_TXD_RS;
-
         q->ring[i].data.buffer_addr = htole64(b->iova);
-        q->ring[i].data.cmd_type_len = htole32(cmd | last | b->len_bytes);
+        q->ring[i].data.cmd_type_len = htole32(cmd | (b->next ? 0 : HW_TXD_EOP) | b->len_bytes);
         q->ring[i].data.olinfo_status = htole32(olinfo);
         olinfo = 0; // of a frame, the first descriptor's counts
-        if (last) {
-            q->slots[i] = frame;
-            q->ends[first] = i;
-        }
+        last = i;
         i = following(vf, i);
     }
+    q->slots[last] = frame;
     q->use = i;
+    q->unreported += size->buffers + load;
+    if (q->unreported >= REPORT_EVERY)
+        ask_report(vf, q);
     vf->stats.tx_frames++;
     vf->stats.tx_bytes += size->bytes;
     return true;
@@ -226,6 +243,7 @@ unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames
             break;
         taken++;
     }
+    ask_report(vf, q);
     // One doorbell a batch; driver_reg_write() orders it after the descriptors.
     if (q->use != before) {
         atomic_thread_fence(memory_order_release); // pairs with the card's read of the tail
