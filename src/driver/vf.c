@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,7 +44,8 @@ static void put_mac(uint32_t *msg, const uint8_t mac[6])
     msg[2] = (uint32_t)mac[4] | (uint32_t)mac[5] << 8;
 }
 
-// Our MAC comes with the answer to the first message, which has no CTS yet.
+// Our MAC comes with the answer to the first message, which has no CTS yet. A PF that has none for
+// us refuses (Linux ixgbe, where no administrator gave one): then it is ours to choose.
 static int reset_message(struct vf_driver *vf)
 {
     uint32_t msg[HW_MSG_PERMADDR_WORDS] = {HW_MSG_VF_RESET};
@@ -51,10 +53,12 @@ static int reset_message(struct vf_driver *vf)
 
     if (ret)
         return ret;
-    if (msg[0] != (HW_MSG_VF_RESET | HW_MSG_ACK))
+    if (msg[0] == (HW_MSG_VF_RESET | HW_MSG_ACK)) {
+        for (unsigned i = 0; i < 6; i++)
+            vf->mac[i] = (uint8_t)(msg[1 + i / 4] >> 8 * (i % 4));
+    } else if (msg[0] != (HW_MSG_VF_RESET | HW_MSG_NACK)) {
         return -EIO;
-    for (unsigned i = 0; i < 6; i++)
-        vf->mac[i] = (uint8_t)(msg[1 + i / 4] >> 8 * (i % 4));
+    }
     vf->multicast_type = msg[HW_MSG_PERMADDR_MC_TYPE_WORD] & HW_MCSTCTRL_MO_MASK;
     return 0;
 }
@@ -77,6 +81,19 @@ static int negotiate_api(struct vf_driver *vf)
             return ret;
     }
     return 0;
+}
+
+static int choose_mac(struct vf_driver *vf)
+{
+    static const uint8_t none[6];
+    uint8_t mac[6];
+
+    if (memcmp(vf->mac, none, sizeof none) != 0)
+        return 0;
+    if (getrandom(mac, sizeof mac, 0) != sizeof mac)
+        return -errno;
+    mac[0] = (mac[0] & 0xfc) | 2; // locally administered, of one station
+    return vf_driver_set_mac(vf, mac);
 }
 
 static int get_queues(struct vf_driver *vf)
@@ -161,6 +178,10 @@ static int meet_pf(struct vf_driver *vf, char *error, size_t error_len)
     if (!ret) {
         what = "no mailbox API in common";
         ret = negotiate_api(vf);
+    }
+    if (!ret) {
+        what = "no MAC given, and ours refused";
+        ret = choose_mac(vf);
     }
     if (!ret) {
         what = "no queues";
