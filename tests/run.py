@@ -205,10 +205,11 @@ def stage_embedded(totals):
         totals.add("fail", "vireo demo", f"exit {code}, {len(checks)} checks")
 
 
-def e2e(totals, program):
+def e2e(totals, program, *options):
     """A program of tests/e2e, with stock guests."""
     with tempfile.NamedTemporaryFile(prefix="vireo-", suffix=".json") as results:
-        code, _ = run_streaming([sys.executable, f"tests/e2e/{program}", "--json", results.name],
+        code, _ = run_streaming([sys.executable, f"tests/e2e/{program}", "--json", results.name,
+                                 *options],
                                 E2E_LIMIT_S)
         try:
             report = json.loads(Path(results.name).read_text())
@@ -234,13 +235,18 @@ def stage_e2e(totals):
     e2e(totals, "more.py")
 
 
+def stage_chassis(totals):
+    e2e(totals, "demo_chassis.py", "--smoke")
+
+
 STAGES = {"gcc": ("unit, protocol and tree tests, built with gcc", stage_gcc),
           "sanitizers": ("unit and protocol tests, built with clang and its sanitizers",
                          stage_sanitizers),
           "fuzz": ("libFuzzer, some seconds for each target", stage_fuzz),
           "embedded": ("the embedded demo", stage_embedded),
           "demo": ("the main job, with stock guests on QEMU", stage_demo),
-          "e2e": ("what else stock guests do", stage_e2e)}
+          "e2e": ("what else stock guests do", stage_e2e),
+          "chassis": ("chassis mode, the shortest way through", stage_chassis)}
 
 
 def summary(totals, seconds):

@@ -39,7 +39,7 @@ OTHER_MAC = "02:99:88:77:66:55"
 FOREIGN_GROUP = "01:00:5e:7f:12:34"  # that nobody joins, with a filter bit that nobody sets
 ETHERTYPE = "88b5"
 FAULT = r"\[01:10\.0\] fault addr 0x12345000 \[fault reason (0x[0-9a-f]+)\]"
-COMPLAINT = (r"tx hang|hung|timed out|reset adapter|is not valid|BUG:|WARNING:|Oops|firmware error|"
+COMPLAINT = (r"tx hang|hung|timed out|reset adapter|is not valid|BUG:|WARNING:|Oops:|firmware error|"
              r"lockup|call trace|EEPROM")
 
 
@@ -749,6 +749,111 @@ class HostScene:
         check.note("exit 0")
 
 
+def without_backend(command):
+    """QEMU's own memory instead of a shared file."""
+    at = command.index("-object")
+    words = command[:at] + command[at + 2:]
+    return [word.replace(",memory-backend=m", "") for word in words] + [
+        "-m", f"{chassis.MEMORY_MIB}M"]
+
+
+TWO_PORTS = ('seed = "two"; ports = ( { uplink = { kind = "null"; }; vfs = 1; }, '
+             '{ uplink = { kind = "null"; }; vfs = 1; } );')
+
+
+class TwoPorts(HostScene):
+    """A dual-port card, all its VFs, in a VM with memory above 4 GiB and two CPUs."""
+
+    def __init__(self, report, setup, args, run_dir):
+        super().__init__(report, setup, args, run_dir)
+        self.daemon = chassis.ChassisDaemon(args.vireod, run_dir, TWO_PORTS)
+
+    def start_machine(self, name, cmdline="", extra=()):
+        self.machine = chassis.HostMachine(self.setup, self.run_dir, name)
+        self.machine.cmdline = f"{chassis.CMDLINE} intel_iommu=on"
+        self.machine.memory_mib = 5120
+        self.stack.callback(self.machine.stop)
+        self.guest = self.machine.start(self.daemon.socket_path(), cpus=2)
+
+    def list_checks(self):
+        return (("63 VFs on each of two PFs", self.check_two),
+                ("VFs of both ports in namespaces", self.check_both),
+                ("no complaint from the kernel", self.check_complaints),
+                ("vireod ends cleanly", self.check_end))
+
+    def each(self, script):
+        for port in range(2):
+            self.guest.must(f"D=/sys/bus/pci/devices/0001:01:00.{port}; N=$(ls $D/net); "
+                            f"P={port}; {script}", 90)
+
+    def check_two(self, check):
+        self.each("ip link set $N up; printf 63 >$D/sriov_numvfs")
+        seen = [line.split()[0] for line in
+                self.guest.must("lspci -D -n -d 8086:10ed").splitlines()]
+        check.expect(len(seen) == 126 and seen[:3] == ["0001:01:10.0", "0001:01:10.1",
+                                                       "0001:01:10.2"],
+                     "126 VFs, 01:10.0, .1, .2, …", seen[:4])
+        groups = len(self.guest.must("ls /sys/kernel/iommu_groups").split())
+        check.expect(groups == 129, "129 IOMMU groups, with the PFs and the root port", groups)
+        check.note(f"126 VFs, {groups} IOMMU groups")
+
+    def check_both(self, check):
+        self.each("printf 0 >$D/sriov_numvfs; printf 1 >$D/sriov_numvfs; sleep 0.5; "
+                  "V=$(ls $D/virtfn0/net); ip addr add 10.$P.0.100/24 dev $N; ip netns add p$P; "
+                  "ip link set $V netns p$P; ip netns exec p$P sh -c \"ip link set $V name v; "
+                  "ip addr add 10.$P.0.1/24 dev v; ip link set v up\"")
+        rtts = []
+        for port in range(2):
+            self.wait_link(check, f"p{port}", "v")
+            rtts.append(self.expect_ping(check, None, f"10.{port}.0.1"))
+        queues = self.guest.must("grep -c 'eth[01]-TxRx' /proc/interrupts").strip()
+        check.note(f"RTT {rtts[0]:.2f} and {rtts[1]:.2f} ms, {queues} queue vectors of the PFs")
+
+
+class Limits:
+    """What cannot work is named in vireod's log, and the VM boots all the same."""
+
+    cases = (
+        ("memory without a file", without_backend, (), "the VM's memory has no file"),
+        ("share=off", lambda words: [w.replace("share=on", "share=off") for w in words], (),
+         r"private to QEMU \(share=off\)"),
+        ("the BAR is not where the tables say", lambda words: words,
+         ("--chassis-base", "80000000"),
+         "placed the carrier's BAR at c0000000, and the ACPI tables say 80000000"),
+        ("a second IOMMU in QEMU", lambda words: [
+            words[0], "-device", "intel-iommu,caching-mode=on", *words[1:]], (),
+         "QEMU has an IOMMU of its own"),
+    )
+
+    def __init__(self, report, setup, args, run_dir):
+        self.report, self.setup, self.args, self.run_dir = report, setup, args, run_dir
+
+    def run(self):
+        for number, (name, edit, options, wanted) in enumerate(self.cases):
+            self.report.check(name, lambda check, case=(number, edit, options, wanted):
+                              self.check_case(check, *case))
+
+    def check_case(self, check, number, edit, options, wanted):
+        folder = self.run_dir / f"l{number}"
+        folder.mkdir()
+        daemon = chassis.ChassisDaemon(self.args.vireod, folder, self.args.config.read_text())
+        daemon.options = (*chassis.ChassisDaemon.options, *options)
+        machine = chassis.HostMachine(self.setup, folder, f"limit{number}")
+        machine.edit = edit
+        machine.cmdline = f"{chassis.CMDLINE} intel_iommu=on"
+        try:
+            daemon.start()
+            machine.start(daemon.socket_path())
+            failure = machine.wait_up(BOOT_LIMIT_S)
+            check.expect(not failure, "the VM to boot", failure)
+            said = daemon.log_lines(wanted)
+            check.expect(said, f"/{wanted}/ in vireod's log", process.tail(daemon.log, 5))
+            check.note(said[0].split("chassis: ", 1)[-1][:70])
+        finally:
+            machine.stop()
+            daemon.stop()
+
+
 def run_scenes(args, report):
     with process.run_directory() as run_dir:
         setup = chassis.Setup(CACHE, run_dir, report.say,
@@ -759,6 +864,11 @@ def run_scenes(args, report):
                    f"guest: Debian's Linux {setup.kernel_version}")
         report.start_group("chassis", "== one VM has the card: its kernel is the SR-IOV host")
         HostScene(report, setup, args, run_dir / "c").run()
+        if not args.smoke:
+            report.start_group("two-ports", "== a dual-port card, 5 GiB of memory, two CPUs")
+            TwoPorts(report, setup, args, run_dir / "t").run()
+            report.start_group("limits", "== what cannot work is named, and the VM boots")
+            Limits(report, setup, args, run_dir).run()
 
 
 def main():
