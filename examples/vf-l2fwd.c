@@ -253,6 +253,7 @@ int main(int argc, char **argv)
                                      NULL,         NULL,         NULL};
     struct l2fwd f = {.frame_bytes_max = 1514};
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
+    bool ran = false;
     int ret;
 
     argp_parse(&argp, argc, argv, 0, NULL, &f);
@@ -265,12 +266,14 @@ int main(int argc, char **argv)
         if (!ret) {
             printf("vf-l2fwd: forwarding\n");
             fflush(stdout);
+            ran = true;
             ret = run(&f);
             summary_print(&f.ports[0], 'A');
             summary_print(&f.ports[1], 'B');
         }
         port_close(&f.ports[0]);
         port_close(&f.ports[1]);
-    } while (ret == -EIO && !stop && !sleep(1)); // the PF wants us to start over
+        // The PF wants us to start over, and takes its time to be there again.
+    } while ((ret == -EIO || (ran && ret == -ETIMEDOUT)) && !stop && !sleep(1));
     return ret ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -263,6 +263,7 @@ int main(int argc, char **argv)
                                      NULL,         NULL,         NULL};
     struct ping p = {.frame_bytes_max = 1514};
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
+    bool ran = false;
     int ret;
 
     argp_parse(&argp, argc, argv, 0, NULL, &p);
@@ -270,10 +271,13 @@ int main(int argc, char **argv)
     sigaction(SIGTERM, &action, NULL);
     do {
         ret = vf_open(&p);
-        if (!ret)
+        if (!ret) {
+            ran = true;
             ret = run(&p);
+        }
         vf_close(&p);
-    } while (ret == -EIO && !stop && !sleep(1)); // the PF wants us to start over
+        // The PF wants us to start over, and takes its time to be there again.
+    } while ((ret == -EIO || (ran && ret == -ETIMEDOUT)) && !stop && !sleep(1));
     printf("vf-ping: answered %llu ARP and %llu echo requests, ignored %llu frames\n", p.arps,
            p.echoes, p.ignored);
     return ret ? EXIT_FAILURE : EXIT_SUCCESS;

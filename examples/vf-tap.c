@@ -303,6 +303,7 @@ int main(int argc, char **argv)
                                      NULL,         NULL,         NULL};
     struct tap t = {.mtu = 1500, .fd = -1, .control = -1};
     struct sigaction action = {.sa_handler = on_signal}; // no SA_RESTART: a signal ends a sleep
+    bool ran = false;
     int ret;
 
     argp_parse(&argp, argc, argv, 0, NULL, &t);
@@ -317,10 +318,12 @@ int main(int argc, char **argv)
         if (!ret) {
             printf("vf-tap: %s is up, MTU %u\n", t.name, t.mtu);
             fflush(stdout);
+            ran = true;
             ret = run(&t);
         }
         vf_close(&t);
-    } while (ret == -EIO && !stop && !sleep(1)); // the PF wants us to start over
+        // The PF wants us to start over, and takes its time to be there again.
+    } while ((ret == -EIO || (ran && ret == -ETIMEDOUT)) && !stop && !sleep(1));
     printf("vf-tap: %llu frames to the VF, %llu to the tap, %llu dropped\n", t.to_vf, t.to_tap,
            t.dropped);
     if (t.fd >= 0)
