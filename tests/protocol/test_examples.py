@@ -330,7 +330,7 @@ def test_daemon_goes(bench):
     check(bench.daemon.stop() == 0, "vireod did not end well")
     for program in programs:
         said = program.ends(1, 4)
-        check("the daemon went away" in said, said)
+        check("the VF went away" in said, said)
 
 
 CASES = [("pktgen sends, a sink counts each frame", test_pktgen),
