@@ -59,6 +59,7 @@ struct bench_run {
     unsigned group_count;
     struct bench_group *group; // [BENCH_GROUPS_MAX]
     unsigned groups_planned;   // for the progress line
+    uint64_t start_ns;
 };
 
 const char *bench_who_name(enum bench_who who);
