@@ -21,15 +21,15 @@ static uint32_t key_window(const uint8_t key[NIC_RSS_KEY_LEN], unsigned bit)
 
 void nic_rss_set_key(struct nic_rss_tables *rss, const uint8_t key[NIC_RSS_KEY_LEN])
 {
-    for (unsigned n = 0; n < 2 * NIC_RSS_INPUT_MAX; n++) {
-        for (unsigned v = 0; v < 16; v++) {
-            uint32_t hash = 0;
+    if (!memcmp(rss->key, key, NIC_RSS_KEY_LEN))
+        return;
+    memcpy(rss->key, key, NIC_RSS_KEY_LEN);
+    for (unsigned n = 0; n < NIC_RSS_INPUT_MAX; n++) {
+        rss->byte[n][0] = 0;
+        for (unsigned v = 1; v < 256; v++) {
+            unsigned lowest = (unsigned)__builtin_ctz(v);
 
-            for (unsigned b = 0; b < 4; b++) {
-                if (v & (8u >> b))
-                    hash ^= key_window(key, n * 4 + b);
-            }
-            rss->nibble[n][v] = hash;
+            rss->byte[n][v] = rss->byte[n][v & (v - 1)] ^ key_window(key, n * 8 + 7 - lowest);
         }
     }
 }
@@ -39,7 +39,7 @@ uint32_t nic_rss_hash(const struct nic_rss_tables *rss, const uint8_t *input, un
     uint32_t hash = 0;
 
     for (unsigned i = 0; i < len_bytes; i++)
-        hash ^= rss->nibble[2 * i][input[i] >> 4] ^ rss->nibble[2 * i + 1][input[i] & 15];
+        hash ^= rss->byte[i][input[i]];
     return hash;
 }
 

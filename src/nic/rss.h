@@ -17,11 +17,11 @@ struct nic_rss_tables {
     bool enabled;   // MRQC says RSS
     uint32_t types; // MRQC bits 31:16: which packets are hashed
     uint8_t reta[NIC_RETA_ENTRIES];
-    // Contribution of each nibble of the input: [2 * byte] its high half, [2 * byte + 1] its low.
-    uint32_t nibble[2 * NIC_RSS_INPUT_MAX][16];
+    uint8_t key[NIC_RSS_KEY_LEN];          // that `byte` is for: zeros in both to start with
+    uint32_t byte[NIC_RSS_INPUT_MAX][256]; // what each byte of the input contributes
 };
 
-// Fills `nibble` for a key in wire order.
+// Fills `byte` for a key in wire order.
 void nic_rss_set_key(struct nic_rss_tables *rss, const uint8_t key[NIC_RSS_KEY_LEN]);
 // Hash of `len` bytes, at most NIC_RSS_INPUT_MAX.
 uint32_t nic_rss_hash(const struct nic_rss_tables *rss, const uint8_t *input, unsigned len_bytes);

@@ -52,6 +52,43 @@ static void test_one_frame(void **state)
     assert_int_equal(t->port->work.tx_note[0], BIT64(0));
 }
 
+// What the switch decided for a flow is not remembered beyond the tables that it came from; tags
+// and sources are flows of their own. Frames of every length that the short copies cut in two.
+static void test_tables_change(void **state)
+{
+    struct test_port *t = *state;
+    uint8_t bytes[200], mac[6];
+    unsigned n = 0;
+
+    test_rx_on(t, 2, 2, true);
+    test_rx_on(t, 4, 2, true);
+    test_tx_on(t, 0);
+    for (uint32_t len = 17; len < sizeof bytes; len++, n++) {
+        make_frame(bytes, 1, 0, 0x88b5, len);
+        test_tx_frame(t, 0, bytes, len, TX_DATA);
+        assert_int_equal(test_poll(t, 0), 1);
+        assert_memory_equal(rx_bytes(t, 2, n % RING_LEN), bytes, len);
+        assert_int_equal(rx_desc(t, 2, n % RING_LEN).len_bytes, len);
+        le64_put(t->vm[1].mem + RX_RING(0) + n % RING_LEN * 16, VM_IOVA + RX_BUFFER(n % RING_LEN));
+        nic_rxq_set_tail(t->port, 2, n % RING_LEN);
+    }
+    vm_mac(1, mac);
+    test_rar(t, 1, mac, BIT64(2)); // the address moves to another pool
+    nic_derive(t->port);
+    test_tx_frame(t, 0, bytes, 64, TX_DATA);
+    assert_int_equal(test_poll(t, 0), 1);
+    assert_int_equal(rx_head(t, 2), n % RING_LEN);
+    assert_int_equal(rx_head(t, 4), 1);
+    reg(t, HW_PFVFSPOOF(0), BIT(HW_PFVFSPOOF_MACAS_SHIFT));
+    nic_derive(t->port);
+    test_tx_frame(t, 0, bytes, 64, TX_DATA);
+    make_frame(bytes, 1, 3, 0x88b5, 64); // the same receiver, somebody else's address
+    test_tx_frame(t, 0, bytes, 64, TX_DATA + 256);
+    test_poll(t, 0);
+    assert_int_equal(rx_head(t, 4), 2);
+    assert_int_equal(counted(&POOL(t, 0)->tx_spoof_drops), 1);
+}
+
 // Many times round both rings, in batches that do not divide them.
 static void test_wrap(void **state)
 {
@@ -625,6 +662,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_one_frame, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tables_change, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrap, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_ring_drops, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_ring_holds_back, setup, teardown),
