@@ -29,6 +29,22 @@ demo-chassis:
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) tests/e2e/demo_chassis.py $(if $(JSON),--json "$(JSON)")
 
+# All of chassis mode on two kernels: this Debian's and the next one's.
+test-chassis:
+	@scripts/setup chassis
+	@$(MAKE) --no-print-directory all
+	@failed=0; \
+	$(PYTHON) tests/e2e/demo_chassis.py $(if $(JSON),--json "$(JSON)") || failed=1; \
+	$(PYTHON) tests/e2e/demo_chassis.py --newer-kernel \
+	    $(if $(JSON),--json "$(JSON).newer-kernel") || failed=1; \
+	exit $$failed
+
+# A guest inside the VM that has the card. Emulated twice: minutes, 15 at most.
+test-nested:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/e2e/nested.py $(if $(JSON),--json "$(JSON)")
+
 test:
 	@scripts/setup test
 	@$(PYTHON) tests/run.py $(if $(JSON),--json "$(JSON)")
@@ -53,10 +69,12 @@ help:
 	@echo "make demo [JSON=FILE]   installs what is missing, builds, and shows two unmodified VMs"
 	@echo "                        talking through two VFs; FILE gets the results as JSON"
 	@echo "make demo-chassis       shows a stock Linux in one VM as the SR-IOV host, with stock ixgbe"
+	@echo "make test-chassis       checks that on the stock kernels of this Debian and of the next"
+	@echo "make test-nested        checks a VM inside that VM, whose VF comes through vfio-pci (slow)"
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
 	@echo "make bench [JSON=FILE]  installs what it is measured against (DPDK, Open vSwitch), and"
 	@echo "                        measures the data plane beside it; make bench-full: all of it"
 	@echo "make clean              removes what was built (the fetched packages stay in build/cache)"
 	@echo "make distclean          removes those too"
 
-.PHONY: all needs-nothing demo demo-chassis test clean distclean help
+.PHONY: all needs-nothing demo demo-chassis test test-chassis test-nested clean distclean help
