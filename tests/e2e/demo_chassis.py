@@ -192,7 +192,7 @@ class HostScene:
     def ping(self, name, address, count=5):
         """(lost in percent, RTT) after a first ping that may wait for ARP."""
         self.guest.poll(self.inside(name, f"ping -c 1 -W 1 {address}"), " 0% packet", 6)
-        output = self.ns(name, f"ping -c {count} -i 0.05 -W 1 {address}", 20).output
+        output = self.ns(name, f"ping -c {count} -i 0.05 -W 3 {address}", 20).output
         return (*ping_figures(output), output)
 
     def expect_ping(self, check, name, address):
@@ -739,6 +739,8 @@ class HostScene:
         check.expect(not bad, "nothing in vireod's log", "\n".join(bad))
 
     def check_end(self, check):
+        lost = self.cycles()["cycles"]["interrupts_lost"]
+        check.expect(lost == 0, "no interrupt lost", lost)
         self.machine.stop()
         end = time.monotonic() + 5
         while self.daemon.call("chassis.info")["client_pid"] and time.monotonic() < end:
