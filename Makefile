@@ -39,6 +39,12 @@ test-chassis:
 	    $(if $(JSON),--json "$(JSON).newer-kernel") || failed=1; \
 	exit $$failed
 
+# VFs that are vfio-pci's, driven by our own driver and by DPDK's testpmd.
+test-chassis-vfio:
+	@scripts/setup dpdk
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/e2e/chassis_vfio.py $(if $(JSON),--json "$(JSON)")
+
 # A guest inside the VM that has the card. Emulated twice: minutes, 15 at most.
 test-nested:
 	@scripts/setup demo
@@ -70,6 +76,7 @@ help:
 	@echo "                        talking through two VFs; FILE gets the results as JSON"
 	@echo "make demo-chassis       shows a stock Linux in one VM as the SR-IOV host, with stock ixgbe"
 	@echo "make test-chassis       checks that on the stock kernels of this Debian and of the next"
+	@echo "make test-chassis-vfio  VFs there in user space: by our driver, by DPDK's testpmd"
 	@echo "make test-nested        checks a VM inside that VM, whose VF comes through vfio-pci (slow)"
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
 	@echo "make bench [JSON=FILE]  installs what it is measured against (DPDK, Open vSwitch), and"
@@ -77,4 +84,4 @@ help:
 	@echo "make clean              removes what was built (the fetched packages stay in build/cache)"
 	@echo "make distclean          removes those too"
 
-.PHONY: all needs-nothing demo demo-chassis test test-chassis test-nested clean distclean help
+.PHONY: all needs-nothing demo demo-chassis test test-chassis test-chassis-vfio test-nested clean distclean help
