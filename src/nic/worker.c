@@ -131,12 +131,18 @@ static void derive(struct nic_port *port)
     }
 }
 
+// A VF that nobody drives is not looked at: without bus mastering it could move nothing.
+static bool is_polled(const struct nic_port *port, unsigned vf)
+{
+    return port->doorbells[vf] && port->vf_dma[vf]->bus_master;
+}
+
 static bool poll_doorbells(struct nic_port *port, uint64_t now_ns)
 {
     bool changed = false;
 
     for (unsigned vf = 0; vf < port->vf_count; vf++) {
-        if (port->doorbells[vf])
+        if (is_polled(port, vf))
             changed |= nic_doorbell_poll(port, vf, now_ns);
     }
     return changed;
@@ -145,7 +151,7 @@ static bool poll_doorbells(struct nic_port *port, uint64_t now_ns)
 static bool has_doorbells(const struct nic_port *port)
 {
     for (unsigned vf = 0; vf < port->vf_count; vf++) {
-        if (port->doorbells[vf])
+        if (is_polled(port, vf))
             return true;
     }
     return false;
