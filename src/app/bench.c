@@ -52,7 +52,7 @@ enum {
 
 static const struct argp_option options[] = {
     {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
-     "Take a contended sample where six tries gave no other, and say so: for machines that are not "
+     "Take the least contended sample where six tries gave no other, and say so: for machines that are not "
      "quiet",
      0},
     {"full", OPTION_FULL, NULL, 0, "Also many VFs, idle cost, and wake-up times", 0},
