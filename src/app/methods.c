@@ -63,6 +63,11 @@ static json_t *function_counts_json(const struct nic_card *card, unsigned port, 
     COUNT(interrupts);
     COUNT(mailbox_to_pf);
     COUNT(mailbox_from_pf);
+    COUNT(doorbell_cycles);
+    COUNT(interrupt_cycles);
+    COUNT(moderation_cycles);
+    COUNT(mailbox_cycles);
+    COUNT(other_cycles);
 #undef COUNT
     return out;
 }

@@ -449,6 +449,11 @@ int nic_function_counts_get(const struct nic_card *card, unsigned port_index, in
     if (vf >= 0) {
         out->mailbox_to_pf = port->mailbox[vf].to_pf;
         out->mailbox_from_pf = port->mailbox[vf].from_pf;
+        out->doorbell_cycles = port->vf_cycles[vf].doorbell;
+        out->interrupt_cycles = port->vf_cycles[vf].interrupt;
+        out->moderation_cycles = port->vf_cycles[vf].moderation;
+        out->mailbox_cycles = port->vf_cycles[vf].mailbox;
+        out->other_cycles = port->vf_cycles[vf].other;
     } else {
         for (unsigned i = 0; i < NIC_VFS_MAX; i++) {
             out->mailbox_to_pf += port->mailbox[i].to_pf;

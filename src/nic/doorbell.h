@@ -31,7 +31,8 @@ int nic_doorbell_fd(const struct nic_doorbell_pages *pages);
 // worker owns the queue state, no gate needed here).
 bool nic_doorbell_poll(struct nic_port *port, unsigned vf, uint64_t now_ns);
 // Gate closed: applies everything that the guest has written so far, and publishes. Control thread,
-// before any access to page 0 is answered, and before VFCTRL.RST, FLR, bus-master off.
+// before any access to page 0 is answered that has to do with queues (not interrupts' causes, masks
+// and moderation), and before VFCTRL.RST, FLR, bus-master off.
 void nic_doorbell_sample(struct nic_port *port, unsigned vf);
 // Gate closed: the pages become what regs[], the queues and the counters say: after a VF reset, or
 // when the pool layout changes.

@@ -76,6 +76,13 @@ struct nic_function_counts {
     uint64_t interrupts;         // MSI-X messages raised
     uint64_t mailbox_to_pf, mailbox_from_pf;
     uint64_t odd_register_cycles; // to offsets where nothing is, or narrower than a register
+    // Register cycles of a VF's driver that reached the card, by what they are for: each is a
+    // message where the driver is in a VM. 0 for the PF.
+    uint64_t doorbell_cycles;   // VFRDT, VFTDT
+    uint64_t interrupt_cycles;  // causes and masks
+    uint64_t moderation_cycles; // VTEITR
+    uint64_t mailbox_cycles;    // VFMAILBOX, VFMBMEM
+    uint64_t other_cycles;
 };
 int nic_function_counts_get(const struct nic_card *card, unsigned port, int vf,
                             struct nic_function_counts *out);

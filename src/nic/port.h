@@ -46,6 +46,11 @@ struct nic_odd_cycles {
     uint64_t narrow_writes;                 // less than 32 bits: dropped
 };
 
+// Register cycles of a VF's driver by what they are for. Not reset.
+struct nic_vf_cycles {
+    uint64_t doorbell, interrupt, moderation, mailbox, other;
+};
+
 struct nic_port {
     struct nic_card *card;
     unsigned index;
@@ -86,6 +91,7 @@ struct nic_port {
     struct nic_sfp sfp;
     uint32_t io_addr; // IOADDR of the I/O BAR
     struct nic_odd_cycles odd_pf, odd_vf[NIC_VFS_MAX];
+    struct nic_vf_cycles vf_cycles[NIC_VFS_MAX];
 };
 
 // Register file word at a byte offset of BAR0. Relaxed atomics: the queue registers of a VF with

@@ -259,6 +259,10 @@ static void test_page_0_samples_the_pages(void **state)
     tail = (volatile uint32_t *)(pages + HW_VFTDT(1) - NIC_DOORBELL_BAR_OFFSET);
     *tail = 0x1234;
     assert_int_equal(nic_reg(t->port, HW_TDT(3)), 0);
+    // An interrupt's handler does not wait for the worker.
+    vf_write(t, 1, HW_VTEIMS, 1);
+    vf_write(t, 1, HW_VTEITR(0), 0x100);
+    assert_int_equal(nic_reg(t->port, HW_TDT(3)), 0);
     vf_read(t, 1, HW_VFSTATUS);
     assert_int_equal(nic_reg(t->port, HW_TDT(3)), 0x1234);
     // A reset puts the pages back as well.
@@ -272,6 +276,34 @@ static void test_page_0_samples_the_pages(void **state)
                      0x1000);
     assert_int_equal(vf_read(t, 1, HW_VFTDLEN(1)), 0x1000);
     munmap(pages, NIC_DOORBELL_LEN_BYTES);
+}
+
+// Each kind of cycle is told apart, and each VF's from the others'.
+static void test_cycles_by_kind(void **state)
+{
+    struct nic_function_counts before, after, other;
+
+    (void)state;
+    test_card_start_pf(t, 2);
+    assert_int_equal(nic_function_counts_get(t->card, 0, 0, &other), 0);
+    assert_int_equal(nic_function_counts_get(t->card, 0, 1, &before), 0);
+    vf_write(t, 1, HW_VFRDT(0), 1);
+    vf_write(t, 1, HW_VFTDT(1), 1);
+    for (unsigned i = 0; i < 3; i++)
+        vf_write(t, 1, HW_VTEIMS, 1);
+    for (unsigned i = 0; i < 4; i++)
+        vf_write(t, 1, HW_VTEITR(1), 8);
+    vf_read(t, 1, HW_VFMBMEM(0));
+    vf_read(t, 1, HW_VFSTATUS);
+    vf_read(t, 1, HW_VFRDH(0));
+    assert_int_equal(nic_function_counts_get(t->card, 0, 1, &after), 0);
+    assert_int_equal(after.doorbell_cycles - before.doorbell_cycles, 2);
+    assert_int_equal(after.interrupt_cycles - before.interrupt_cycles, 3);
+    assert_int_equal(after.moderation_cycles - before.moderation_cycles, 4);
+    assert_int_equal(after.mailbox_cycles - before.mailbox_cycles, 1);
+    assert_int_equal(after.other_cycles - before.other_cycles, 2);
+    assert_int_equal(nic_function_counts_get(t->card, 0, 0, &after), 0);
+    assert_memory_equal(&after, &other, sizeof after);
 }
 
 int main(void)
@@ -288,6 +320,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_vf_cannot_reach_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_leaves_other_queues, setup, teardown),
         cmocka_unit_test_setup_teardown(test_page_0_samples_the_pages, setup_mapped, teardown),
+        cmocka_unit_test_setup_teardown(test_cycles_by_kind, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,8 @@
 struct nic_port;
 
 // 32-bit cycles; offset below HW_VF_BAR_BYTES. Unknown offsets read 0, are dropped, and are
-// counted. With mapped doorbells, what the guest wrote into its pages is applied first.
+// counted. With mapped doorbells, what the guest wrote into its pages is applied first, except by
+// cycles to interrupts' causes, masks and moderation.
 uint32_t nic_vfwin_read(struct nic_port *port, unsigned vf, uint32_t offset);
 void nic_vfwin_write(struct nic_port *port, unsigned vf, uint32_t offset, uint32_t value);
 
