@@ -64,6 +64,15 @@ struct nic_worker_counts {
 };
 void nic_worker_counts_get(const struct nic_worker *worker, struct nic_worker_counts *out);
 
+// How a worker with mapped doorbells backs off: so many rounds in a row that find nothing are
+// `sleep_ns` apart, then comes the next step. The last one lasts until there is work (rounds 0).
+struct nic_backoff_step {
+    const char *name; // "10us"
+    unsigned rounds;
+    uint64_t sleep_ns;
+};
+bool nic_worker_backoff_step(unsigned index, struct nic_backoff_step *out); // false: there is none
+
 // Everything the card counts for one function, whatever a guest did to its statistics registers.
 // 64-bit, since the card was created. `vf` -1: the PF's own pool.
 struct nic_function_counts {

@@ -30,11 +30,7 @@
 
 // How long the worker sleeps between looks at mapped doorbells, by how many rounds in a row found
 // nothing. A round that finds work starts over.
-static const struct {
-    const char *name;
-    unsigned rounds;
-    uint64_t sleep_ns;
-} backoff[] = {
+static const struct nic_backoff_step backoff[] = {
     {"spin", 100, 0},
     {"10us", 100, 10 * NS_PER_US},
     {"50us", 100, 50 * NS_PER_US},
@@ -311,6 +307,14 @@ static unsigned run_round(struct nic_worker *worker)
             worker->quiet_rounds++;
     }
     return frames;
+}
+
+bool nic_worker_backoff_step(unsigned index, struct nic_backoff_step *out)
+{
+    if (index >= ARRAY_LEN(backoff))
+        return false;
+    *out = backoff[index];
+    return true;
 }
 
 // How long mapped doorbells may go unwatched after so many quiet rounds.
