@@ -169,7 +169,8 @@ static int from_uplink_open(struct bench_card *c)
 
 // --- all VFs send ---
 
-static int ring63_open(struct bench_card *c)
+// Each VF's buffers hold frames to the next VF.
+static int neighbours_open(struct bench_card *c)
 {
     for (unsigned i = 0; i < c->guest.vf_count; i++) {
         struct bench_side *from = &c->guest.side[i];
@@ -224,6 +225,8 @@ static int ring63_run(struct bench_card *c, uint64_t end_ns, struct bench_sample
 
 // --- one frame at a time ---
 
+// The buffer holds a frame already, an old one or one that was received: only its addresses are
+// written.
 static int send_one(struct bench_card *c, unsigned from, unsigned to)
 {
     struct bench_side *side = c->guest.side;
@@ -393,13 +396,14 @@ static const struct bench_mode modes[] = {
     {"fan-out", 5, 0, .open = fan_out_open, .run = generator_run},
     {"to-uplink", 1, 0, .open = to_uplink_open, .run = generator_run},
     {"from-uplink", 1, 0, .replay = true, .open = from_uplink_open, .run = generator_run},
-    {"ring63", 63, 0, .open = ring63_open, .run = ring63_run},
-    {"round-trip", 2, 0, .run = round_trip_run},
-    {"wake-", 2, 0, .run = wake_run},
+    {"ring63", 63, 0, .open = neighbours_open, .run = ring63_run},
+    {"round-trip", 2, 0, .open = neighbours_open, .run = round_trip_run},
+    {"wake-", 2, 0, .open = neighbours_open, .run = wake_run},
     {"idle-mapped", 63, 0, .run = idle_run},
     {"idle-trapped", 63, 0, .trapped = true, .run = idle_run},
-    {"irq-mapped", 2, 0, .interrupts = true, .run = irq_run},
-    {"irq-trapped", 2, 0, .trapped = true, .interrupts = true, .run = irq_run},
+    {"irq-mapped", 2, 0, .interrupts = true, .open = neighbours_open, .run = irq_run},
+    {"irq-trapped", 2, 0, .trapped = true, .interrupts = true, .open = neighbours_open,
+     .run = irq_run},
 };
 
 const struct bench_mode *bench_mode_find(const char *name)

@@ -15,11 +15,12 @@
 uint32_t bench_frame_len(uint32_t size, uint64_t n);
 // Of all lengths, the mean.
 double bench_frame_len_mean(uint32_t size);
-// Header and payload of frame number `seq` of a flow: every byte follows from the number. `len` ≥
-// BENCH_FRAME_MIN.
+// Frame number `seq` of a flow, as testpmd makes them: UDP over IPv4, one flow for a pair of
+// addresses. Every byte follows from the addresses and the number. `len` ≥ BENCH_FRAME_MIN.
 void bench_frame_fill(uint8_t *frame, uint32_t len, const uint8_t to[6], const uint8_t from[6],
                       uint64_t seq);
-// Is it, in every byte after the addresses, frame number `seq`?
-bool bench_frame_check(const uint8_t *frame, uint32_t len, uint64_t seq);
+// Is it, in every byte, frame number `seq`?
+bool bench_frame_check(const uint8_t *frame, uint32_t len, const uint8_t to[6],
+                       const uint8_t from[6], uint64_t seq);
 
 #endif

@@ -220,9 +220,8 @@ unsigned bench_lane_step_checked(struct bench_lane *l, uint64_t *bad)
     for (unsigned i = 0; i < n; i++) {
         struct vf_buffer *b = in[i];
         uint32_t due_len = bench_frame_len(l->size_bytes, l->next_due);
-        bool ok = !b->next && b->len_bytes == due_len && !memcmp(b->data, l->to->mac, 6) &&
-                  !memcmp(b->data + 6, l->from->mac, 6) &&
-                  bench_frame_check(b->data, b->len_bytes, l->next_due);
+        bool ok = !b->next && b->len_bytes == due_len &&
+                  bench_frame_check(b->data, b->len_bytes, l->to->mac, l->from->mac, l->next_due);
 
         *bad += !ok;
         l->next_due++;
