@@ -6,18 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
-#include <unistd.h>
 
+#include "app/card_json.h"
 #include "app/methods.h"
-#include "base/clock.h"
-#include "base/log.h"
+#include "app/uplinks.h"
 #include "chassis/acpi.h"
 #include "chassis/chassis.h"
 #include "mem/gate.h"
 #include "nic/nic.h"
-#include "uplink/uplink.h"
-
-#define LINK_POLL_US 1000000u
 
 struct chassis_mode {
     struct card_config config;
@@ -28,7 +24,7 @@ struct chassis_mode {
     struct uplink *uplink[NIC_PORTS_MAX];
     struct nic_card *card;
     struct nic_worker *worker;
-    sd_event_source *link_timer;
+    sd_event_source *link_timer; // NULL where no uplink's link can change
     bool listens;
 };
 
@@ -43,20 +39,6 @@ int chassis_mode_base_parse(const char *text, uint32_t *out)
         value % CHASSIS_BAR_LEN_BYTES)
         return -EINVAL;
     *out = (uint32_t)value;
-    return 0;
-}
-
-static int uplinks_open(struct chassis_mode *m, char *error, size_t error_len)
-{
-    for (unsigned i = 0; i < m->config.port_count; i++) {
-        char why[400];
-        int ret = uplink_open(&m->config.port[i].uplink, &m->uplink[i], why, sizeof why);
-
-        if (ret) {
-            snprintf(error, error_len, "port %u: %s", i, why);
-            return ret;
-        }
-    }
     return 0;
 }
 
@@ -79,16 +61,6 @@ static int hardware_build(struct chassis_mode *m)
     return ret ? ret : nic_worker_start(m->worker);
 }
 
-static int links_poll(sd_event_source *source, uint64_t usec, void *ctx)
-{
-    struct chassis_mode *m = ctx;
-
-    (void)usec;
-    nic_card_poll_links(m->card);
-    sd_event_source_set_time_relative(source, LINK_POLL_US);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-}
-
 static int listen_start(struct chassis_mode *m, sd_event *loop, char *error, size_t error_len)
 {
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -107,14 +79,12 @@ static int listen_start(struct chassis_mode *m, sd_event *loop, char *error, siz
     if (ret)
         return ret;
     m->listens = true;
-    ret = sd_event_add_time_relative(loop, &m->link_timer, CLOCK_MONOTONIC, LINK_POLL_US, 0,
-                                     links_poll, m);
-    return ret < 0 ? ret : 0;
+    return uplinks_watch(m->uplink, m->card, loop, &m->link_timer);
 }
 
 static int mode_build(struct chassis_mode *m, sd_event *loop, char *error, size_t error_len)
 {
-    int ret = uplinks_open(m, error, error_len);
+    int ret = uplinks_open(&m->config, m->uplink, error, error_len);
 
     if (ret)
         return ret;
@@ -162,8 +132,7 @@ void chassis_mode_destroy(struct chassis_mode *m)
     if (m->card)
         nic_card_destroy(m->card);
     chassis_destroy(m->chassis);
-    for (unsigned i = 0; i < NIC_PORTS_MAX; i++)
-        uplink_close(m->uplink[i]);
+    uplinks_close(m->uplink);
     gate_destroy(&m->gate);
     free(m->run_dir);
     free(m);
@@ -183,13 +152,7 @@ void chassis_mode_print(const struct chassis_mode *m)
     }
 }
 
-// --- methods
-// --------------------------------------------------------------------------------------
-
-static void set_count(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
+// --- methods ---
 
 static json_t *info_json(const struct chassis_mode *m)
 {
@@ -206,7 +169,7 @@ static json_t *cycles_json(const struct chassis_mode *m)
     struct chassis_counts c;
 
     chassis_counts_get(m->chassis, &c);
-#define COUNT(field) set_count(out, #field, c.field)
+#define COUNT(field) card_json_count(out, #field, c.field)
     COUNT(config_reads);
     COUNT(config_writes);
     COUNT(iommu_reads);
@@ -222,60 +185,26 @@ static json_t *cycles_json(const struct chassis_mode *m)
 
 static json_t *messages_json(const struct chassis_mode *m)
 {
-    json_t *out = json_object();
     struct vfiouser_counts c;
+    json_t *out;
 
     chassis_messages_get(m->chassis, &c);
-    for (unsigned i = 1; i < VFIOUSER_COMMANDS; i++) {
-        if (c.received[i])
-            set_count(out, vfiouser_command_name(i), c.received[i]);
-    }
-    set_count(out, "malformed", c.received[0]);
-    set_count(out, "writes_posted", c.region_writes_posted);
-    set_count(out, "dma_writes_posted", c.dma_writes_posted);
-    return out;
-}
-
-static json_t *function_json(const struct chassis_mode *m, unsigned port, int vf)
-{
-    struct nic_function_counts c;
-    json_t *out = json_object();
-
-    if (nic_function_counts_get(m->card, port, vf, &c))
-        return out;
-#define COUNT(field) set_count(out, #field, c.field)
-    COUNT(rx_frames);
-    COUNT(rx_bytes);
-    COUNT(rx_multicast_frames);
-    COUNT(tx_frames);
-    COUNT(tx_bytes);
-    COUNT(rx_no_descriptor_drops);
-    COUNT(rx_fault_drops);
-    COUNT(tx_fault_drops);
-    COUNT(tx_spoof_drops);
-    COUNT(tx_malformed_drops);
-    COUNT(interrupts);
-    COUNT(mailbox_to_pf);
-    COUNT(mailbox_from_pf);
-#undef COUNT
+    out = card_json_messages(&c);
+    card_json_count(out, "malformed", c.received[0]);
+    card_json_count(out, "writes_posted", c.region_writes_posted);
+    card_json_count(out, "dma_writes_posted", c.dma_writes_posted);
     return out;
 }
 
 static json_t *port_json(const struct chassis_mode *m, unsigned port)
 {
     json_t *vfs = json_array();
-    json_t *uplink = json_pack("{s:b}", "link", (int)uplink_link_is_up(m->uplink[port]));
-    struct uplink_counts c;
 
-    uplink_counts_get(m->uplink[port], &c);
-    set_count(uplink, "tx_frames", c.tx_frames);
-    set_count(uplink, "rx_frames", c.rx_frames);
-    set_count(uplink, "tx_drops", c.tx_drops);
-    set_count(uplink, "rx_drops", c.rx_drops);
     for (int vf = 0; vf < (int)NIC_VFS_MAX; vf++)
-        json_array_append_new(vfs, function_json(m, port, vf));
-    return json_pack("{s:i, s:o, s:o, s:o}", "port", (int)port, "uplink", uplink, "counts",
-                     function_json(m, port, -1), "vfs", vfs);
+        json_array_append_new(vfs, card_json_function(m->card, port, vf));
+    return json_pack("{s:i, s:o, s:o, s:o}", "port", (int)port, "uplink",
+                     card_json_uplink(&m->config.port[port].uplink, m->uplink[port]), "counts",
+                     card_json_function(m->card, port, -1), "vfs", vfs);
 }
 
 static int method_info(void *ctx, const json_t *params, json_t **result, char *error, size_t len)
@@ -300,16 +229,9 @@ static int method_stats(void *ctx, const json_t *params, json_t **result, char *
     return 0;
 }
 
-static int method_version(void *ctx, const json_t *params, json_t **result, char *error, size_t len)
-{
-    (void)ctx, (void)params, (void)error, (void)len;
-    *result = json_pack("{s:s, s:i}", "vireo", VIREO_VERSION, "pid", (int)getpid());
-    return 0;
-}
-
 const struct ctl_method chassis_mode_methods[] = {
     {"chassis.info", "the socket and tables, and who has the card", method_info},
     {"stats", "everything that is counted", method_stats},
-    {"version", "version and PID of the daemon", method_version},
+    {"version", "version and PID of the daemon", methods_version},
     {NULL, NULL, NULL},
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "app/uplinks.h"
 #include "iommu/vtd.h"
 #include "mem/gate.h"
 #include "mem/space.h"
@@ -25,6 +26,7 @@ struct machine {
     struct nic_card *card;
     struct nic_worker *worker;
     struct host *host;
+    sd_event_source *link_timer; // NULL where no uplink's link can change
 };
 
 // The IOMMU's fault event: any thread. Nothing does DMA before the worker starts, and by then the
@@ -37,20 +39,6 @@ static void fault_msi(void *ctx, uint64_t addr, uint32_t data)
     (void)data;
     if (m->host)
         host_iommu_fault_event(m->host);
-}
-
-static int uplinks_open(struct machine *m, char *error, size_t error_len)
-{
-    for (unsigned i = 0; i < m->config.port_count; i++) {
-        char why[400];
-        int ret = uplink_open(&m->config.port[i].uplink, &m->uplink[i], why, sizeof why);
-
-        if (ret) {
-            snprintf(error, error_len, "port %u: %s", i, why);
-            return ret;
-        }
-    }
-    return 0;
 }
 
 // What the hardware is: everything that is there before a host looks at it.
@@ -119,7 +107,7 @@ static int machine_build(struct machine *m, const char *run_dir, sd_event *loop,
     int ret = run_dir_check(run_dir, error, error_len);
 
     if (!ret)
-        ret = uplinks_open(m, error, error_len);
+        ret = uplinks_open(&m->config, m->uplink, error, error_len);
     if (ret)
         return ret;
     ret = hardware_build(m);
@@ -137,7 +125,8 @@ static int machine_build(struct machine *m, const char *run_dir, sd_event *loop,
         snprintf(error, error_len, "starting the card's worker: %s", strerror(-ret));
         return ret;
     }
-    return ports_start(m, run_dir, error, error_len);
+    ret = ports_start(m, run_dir, error, error_len);
+    return ret ? ret : uplinks_watch(m->uplink, m->card, loop, &m->link_timer);
 }
 
 int machine_create(const struct card_config *config, const char *run_dir, sd_event *loop,
@@ -170,6 +159,7 @@ void machine_destroy(struct machine *m)
 
     if (!m)
         return;
+    sd_event_source_disable_unref(m->link_timer);
     // The host takes its clients away and resets the card, with the worker still there to drain. No
     // DMA is left afterwards, so no fault event can be on its way to a host that is gone.
     host = m->host;
@@ -183,8 +173,7 @@ void machine_destroy(struct machine *m)
         pci_segment_destroy(m->seg);
     if (m->vtd)
         vtd_destroy(m->vtd);
-    for (unsigned i = 0; i < NIC_PORTS_MAX; i++)
-        uplink_close(m->uplink[i]);
+    uplinks_close(m->uplink);
     if (m->space)
         mem_space_destroy(m->space);
     gate_destroy(&m->gate);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/card_json.h"
 #include "base/bits.h"
 #include "base/log.h"
 #include "pci/dump.h"
@@ -35,76 +36,7 @@ static const char *doorbells_name(enum nic_doorbells kind)
     return kind == NIC_DOORBELLS_MAPPED ? "mapped" : "trapped";
 }
 
-static void set_count(json_t *object, const char *key, uint64_t value)
-{
-    json_object_set_new(object, key, json_integer((json_int_t)value));
-}
-
 // --- stats ---
-
-static json_t *function_counts_json(const struct nic_card *card, unsigned port, int vf)
-{
-    struct nic_function_counts c;
-    json_t *out = json_object();
-
-    if (nic_function_counts_get(card, port, vf, &c))
-        return out;
-#define COUNT(field) set_count(out, #field, c.field)
-    COUNT(rx_frames);
-    COUNT(rx_bytes);
-    COUNT(rx_multicast_frames);
-    COUNT(tx_frames);
-    COUNT(tx_bytes);
-    COUNT(rx_no_descriptor_drops);
-    COUNT(rx_fault_drops);
-    COUNT(tx_fault_drops);
-    COUNT(tx_spoof_drops);
-    COUNT(tx_malformed_drops);
-    COUNT(interrupts);
-    COUNT(mailbox_to_pf);
-    COUNT(mailbox_from_pf);
-    COUNT(doorbell_cycles);
-    COUNT(interrupt_cycles);
-    COUNT(moderation_cycles);
-    COUNT(mailbox_cycles);
-    COUNT(other_cycles);
-#undef COUNT
-    return out;
-}
-
-static json_t *uplink_json(const struct machine *m, unsigned port)
-{
-    static const char *const kinds[] = {
-        [UPLINK_NULL] = "null", [UPLINK_TAP] = "tap", [UPLINK_PCAP] = "pcap"};
-    const struct uplink_config *config = &machine_config(m)->port[port].uplink;
-    struct uplink_counts c;
-    json_t *out = json_pack("{s:s, s:b}", "kind", kinds[config->kind], "link",
-                            (int)uplink_link_is_up(machine_uplink(m, port)));
-
-    if (config->kind == UPLINK_TAP)
-        json_object_set_new(out, "ifname", json_string(config->ifname));
-    uplink_counts_get(machine_uplink(m, port), &c);
-#define COUNT(field) set_count(out, #field, c.field)
-    COUNT(tx_frames);
-    COUNT(tx_bytes);
-    COUNT(tx_drops);
-    COUNT(rx_frames);
-    COUNT(rx_bytes);
-    COUNT(rx_drops);
-#undef COUNT
-    return out;
-}
-
-static json_t *messages_json(const struct vfiouser_counts *c)
-{
-    json_t *out = json_object();
-
-    for (unsigned i = 1; i < VFIOUSER_COMMANDS; i++) {
-        if (c->received[i])
-            set_count(out, vfiouser_command_name(i), c->received[i]);
-    }
-    return out;
-}
 
 static json_t *by_region_json(const uint64_t *counts)
 {
@@ -115,7 +47,7 @@ static json_t *by_region_json(const uint64_t *counts)
 
         snprintf(key, sizeof key, "%u", i);
         if (counts[i])
-            set_count(out, key, counts[i]);
+            card_json_count(out, key, counts[i]);
     }
     return out;
 }
@@ -138,8 +70,8 @@ static json_t *vf_json(struct machine *m, unsigned port, unsigned vf,
                     "socket", info->socket_path, "client_pid", (int)info->client_pid, "up",
                     (int)state.up, "mailbox_api", card_config_api_name(state.api), "frame_bytes",
                     state.mtu_frame_bytes);
-    set_count(out, "mailbox_requests", state.requests);
-    set_count(out, "mailbox_nacks", state.nacks);
+    card_json_count(out, "mailbox_requests", state.requests);
+    card_json_count(out, "mailbox_nacks", state.nacks);
     return out;
 }
 
@@ -151,19 +83,19 @@ static json_t *vf_stats_json(struct machine *m, unsigned port, unsigned vf)
     if (host_vf_info_get(machine_host(m), port, vf, &info))
         return json_null();
     out = vf_json(m, port, vf, &info);
-    json_object_set_new(out, "messages", messages_json(&info.messages));
+    json_object_set_new(out, "messages", card_json_messages(&info.messages));
     json_object_set_new(out, "reads_by_region", by_region_json(info.messages.reads_by_region));
     json_object_set_new(out, "writes_by_region", by_region_json(info.messages.writes_by_region));
-    set_count(out, "writes_posted", info.messages.region_writes_posted);
-    set_count(out, "messages_malformed", info.messages.received[0]);
-    set_count(out, "refused_clients", info.messages.refused_clients);
-    set_count(out, "dma_maps", info.dma_maps);
-    set_count(out, "dma_mapped_bytes", info.dma_mapped_bytes);
-    set_count(out, "dma_faults", info.dma.faults);
-    set_count(out, "dma_blocked", info.dma.blocked);
-    set_count(out, "iotlb_misses", info.dma.walks);
-    set_count(out, "interrupts", info.interrupts);
-    json_object_set_new(out, "counts", function_counts_json(machine_card(m), port, (int)vf));
+    card_json_count(out, "writes_posted", info.messages.region_writes_posted);
+    card_json_count(out, "messages_malformed", info.messages.received[0]);
+    card_json_count(out, "refused_clients", info.messages.refused_clients);
+    card_json_count(out, "dma_maps", info.dma_maps);
+    card_json_count(out, "dma_mapped_bytes", info.dma_mapped_bytes);
+    card_json_count(out, "dma_faults", info.dma.faults);
+    card_json_count(out, "dma_blocked", info.dma.blocked);
+    card_json_count(out, "iotlb_misses", info.dma.walks);
+    card_json_count(out, "interrupts", info.interrupts);
+    json_object_set_new(out, "counts", card_json_function(machine_card(m), port, (int)vf));
     return out;
 }
 
@@ -174,11 +106,12 @@ static json_t *port_stats_json(struct machine *m, unsigned port)
 
     for (unsigned vf = 0; vf < machine_config(m)->port[port].pf.vf_count; vf++)
         json_array_append_new(vfs, vf_stats_json(m, port, vf));
-    return json_pack("{s:i, s:o, s:o, s:b, s:o, s:o, s:o}", "port", (int)port, "rid",
-                     rid_json(host_port_rid(machine_host(m), port)), "mac",
-                     mac_json(machine_config(m)->port[port].mac), "link",
-                     (int)pf_driver_link_is_up(pf), "uplink", uplink_json(m, port), "counts",
-                     function_counts_json(machine_card(m), port, -1), "vfs", vfs);
+    return json_pack(
+        "{s:i, s:o, s:o, s:b, s:o, s:o, s:o}", "port", (int)port, "rid",
+        rid_json(host_port_rid(machine_host(m), port)), "mac",
+        mac_json(machine_config(m)->port[port].mac), "link", (int)pf_driver_link_is_up(pf),
+        "uplink", card_json_uplink(&machine_config(m)->port[port].uplink, machine_uplink(m, port)),
+        "counts", card_json_function(machine_card(m), port, -1), "vfs", vfs);
 }
 
 static json_t *worker_json(const struct machine *m)
@@ -187,11 +120,11 @@ static json_t *worker_json(const struct machine *m)
     json_t *out = json_object();
 
     nic_worker_counts_get(machine_worker(m), &c);
-    set_count(out, "batches", c.batches);
-    set_count(out, "idle_batches", c.idle_batches);
-    set_count(out, "wakeups", c.wakeups);
-    set_count(out, "sleeps", c.sleeps);
-    set_count(out, "frames", c.frames);
+    card_json_count(out, "batches", c.batches);
+    card_json_count(out, "idle_batches", c.idle_batches);
+    card_json_count(out, "wakeups", c.wakeups);
+    card_json_count(out, "sleeps", c.sleeps);
+    card_json_count(out, "frames", c.frames);
     return out;
 }
 
@@ -447,7 +380,7 @@ static int method_iommu_faults(void *ctx, const json_t *params, json_t **result,
     return 0;
 }
 
-static int method_version(void *ctx, const json_t *params, json_t **result, char *error, size_t len)
+int methods_version(void *ctx, const json_t *params, json_t **result, char *error, size_t len)
 {
     (void)ctx, (void)params, (void)error, (void)len;
     *result = json_pack("{s:s, s:i}", "vireo", VIREO_VERSION, "pid", (int)getpid());
@@ -461,6 +394,6 @@ const struct ctl_method machine_methods[] = {
     {"pci.list", "the card's functions", method_pci_list},
     {"pci.dump", "config space as lspci -F reads it", method_pci_dump},
     {"iommu.faults", "how many DMA accesses the IOMMU refused", method_iommu_faults},
-    {"version", "version and PID of the daemon", method_version},
+    {"version", "version and PID of the daemon", methods_version},
     {NULL, NULL, NULL},
 };

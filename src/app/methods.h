@@ -23,4 +23,7 @@ void methods_mac_text(const uint8_t mac[NIC_MAC_LEN], char out[METHODS_MAC_TEXT_
 // The same as the method "stats" gives: for the embedded demo. A new reference.
 json_t *methods_stats(struct machine *machine);
 
+// The method "version", whatever the context.
+int methods_version(void *ctx, const json_t *params, json_t **result, char *error, size_t len);
+
 #endif

@@ -20,7 +20,7 @@ struct uplink_ops {
     // As uplink_receive(); what it gives up on it counts with uplink_count_rx_drop().
     int (*receive)(struct uplink *up, uint8_t *buf, size_t buf_len);
     int (*wait_fd)(const struct uplink *up);
-    bool (*link_is_up)(const struct uplink *up);
+    bool (*link_is_up)(const struct uplink *up); // NULL: always
 };
 
 // First member of each kind's own struct.

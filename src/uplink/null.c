@@ -49,17 +49,10 @@ static int null_wait_fd(const struct uplink *up)
     return -1;
 }
 
-static bool null_link_is_up(const struct uplink *up)
-{
-    (void)up;
-    return true;
-}
-
 const struct uplink_ops uplink_null_ops = {
     .open = null_open,
     .close = null_close,
     .send = null_send,
     .receive = null_receive,
     .wait_fd = null_wait_fd,
-    .link_is_up = null_link_is_up,
 };

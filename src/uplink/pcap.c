@@ -371,17 +371,10 @@ static int pcap_uplink_wait_fd(const struct uplink *up)
     return pcap_of(up)->timer_fd;
 }
 
-static bool pcap_uplink_link_is_up(const struct uplink *up)
-{
-    (void)up;
-    return true;
-}
-
 const struct uplink_ops uplink_pcap_ops = {
     .open = pcap_uplink_open,
     .close = pcap_uplink_close,
     .send = pcap_uplink_send,
     .receive = pcap_uplink_receive,
     .wait_fd = pcap_uplink_wait_fd,
-    .link_is_up = pcap_uplink_link_is_up,
 };

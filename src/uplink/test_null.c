@@ -32,6 +32,7 @@ static void test_sends_are_counted(void **state)
     assert_int_equal(uplink_receive(up, buf, sizeof buf), 0);
     assert_int_equal(uplink_wait_fd(up), -1);
     assert_true(uplink_link_is_up(up));
+    assert_false(uplink_link_can_change(up));
     uplink_counts_get(up, &counts);
     assert_int_equal(counts.tx_frames, 1);
     assert_int_equal(counts.tx_bytes, 100);

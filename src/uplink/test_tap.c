@@ -105,6 +105,7 @@ static void test_both_ways(void **state)
     skip_where_not_possible();
     up = tap_uplink();
     assert_true(uplink_link_is_up(up));
+    assert_true(uplink_link_can_change(up));
     fd = packet_socket();
     frame_fill(frame, sizeof frame);
     uplink_counts_get(up, &before);

@@ -78,7 +78,12 @@ int uplink_wait_fd(const struct uplink *up)
 
 bool uplink_link_is_up(const struct uplink *up)
 {
-    return up->ops->link_is_up(up);
+    return !up->ops->link_is_up || up->ops->link_is_up(up);
+}
+
+bool uplink_link_can_change(const struct uplink *up)
+{
+    return up->ops->link_is_up;
 }
 
 void uplink_counts_get(const struct uplink *up, struct uplink_counts *out)

@@ -44,6 +44,7 @@ int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len);
 // An fd that polls readable while frames wait, or -1 where the kind never receives.
 int uplink_wait_fd(const struct uplink *up);
 bool uplink_link_is_up(const struct uplink *up);
+bool uplink_link_can_change(const struct uplink *up); // else it is up for good
 void uplink_counts_get(const struct uplink *up, struct uplink_counts *out);
 
 #endif
