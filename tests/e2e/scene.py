@@ -38,6 +38,23 @@ def offloads_on(text):
                   if re.search(r": on\b", line))
 
 
+def run_iperf(client, server, options, limit_s):
+    """Runs iperf3 between two VMs. Returns its JSON."""
+    listening = server.guest.start("iperf3 -s -1 -p 5201", limit_s + 20)
+    try:
+        server.guest.poll("netstat -ltn", r":5201 ", 5, 0.02)
+        result = client.guest.run(f"iperf3 -J -c {server.address} -p 5201 {options}",
+                                  limit_s + 15)
+    finally:
+        listening.stop()
+        listening.wait()
+    try:
+        data = json.loads(result.output)
+    except ValueError:
+        data = {"error": result.output}
+    return data
+
+
 class Vm:
     """A machine, its guest, and what we know of its network card."""
 
@@ -280,20 +297,7 @@ class Scene:
                 raise CheckFailed(f"LOWER_UP on {vm.name}", seen)
 
     def iperf(self, client, server, options, limit_s):
-        """Runs iperf3 between two VMs. Returns its JSON."""
-        listening = server.guest.start("iperf3 -s -1 -p 5201", limit_s + 20)
-        try:
-            server.guest.poll("netstat -ltn", r":5201 ", 5, 0.02)
-            result = client.guest.run(f"iperf3 -J -c {server.address} -p 5201 {options}",
-                                      limit_s + 15)
-        finally:
-            listening.stop()
-            listening.wait()
-        try:
-            data = json.loads(result.output)
-        except ValueError:
-            data = {"error": result.output}
-        return data
+        return run_iperf(client, server, options, limit_s)
 
     def send_file(self, mib, limit_s):
         """Carries a random file from VM 0 to VM 1: (sum here, sum there, seconds, bytes)."""
