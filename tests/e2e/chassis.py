@@ -4,9 +4,8 @@
 import json
 
 import initramfs
-import process
 import qemu
-from daemon import START_LIMIT_S, Daemon
+from daemon import Daemon
 
 # iproute2's `ip netns` and the stock drivers; vfio-pci for those that take VFs away.
 MODULES = ("ixgbe", "ixgbevf", "8021q", "vfio-pci", "vfio_iommu_type1")
@@ -15,6 +14,8 @@ IGB_MODULES = ("igb", "igbvf")
 MEMORY_MIB = 1024
 CARRIER_SLOT = 0x10
 PF = "0001:01:00.0"
+SYS_PF = f"/sys/bus/pci/devices/{PF}"
+VFS = 4  # that most checks are made with
 CMDLINE = qemu.CMDLINE + " vfio_iommu_type1.allow_unsafe_interrupts=1"
 
 

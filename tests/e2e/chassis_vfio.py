@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 import chassis
-import demo_chassis
 import initramfs
 import process
 import qemu
+from chassis_scene import HostScene
 from checks import Report
 from daemon import DaemonError
 from demo import CACHE, TOP, finish
+from scene import TEST_ETHERTYPE
 
 PF = chassis.PF
-ETHERTYPE = demo_chassis.ETHERTYPE
 LIB = "usr/lib/x86_64-linux-gnu"
 PROGRAMS = ("vf-ping", "vf-pktgen")
 # testpmd loads its drivers at run time: the memory pool's and the card's.
@@ -73,7 +73,7 @@ class Setup(chassis.Setup):
         self.image = image
 
 
-class VfioScene(demo_chassis.HostScene):
+class VfioScene(HostScene):
     """VF 0 has its kernel driver; 1 and 2 are our driver's, 3 is testpmd's."""
 
     def list_checks(self):
@@ -216,11 +216,11 @@ class VfioScene(demo_chassis.HostScene):
         check.expect(up, "its MAC", said)
         target = re.search(r"MAC (\S+),", said).group(1)
         # What is for everybody may come in between: it ends at 500 of whatever.
-        self.ns("vf0", f"frames send vf0 500 {target} {self.mac('vf0')} {ETHERTYPE}", 20)
+        self.ns("vf0", f"frames send vf0 500 {target} {self.mac('vf0')} {TEST_ETHERTYPE}", 20)
         end, said = self.guest.poll("pidof vf-pktgen || echo none", "none", 10)
         said = self.guest.run("cat /tmp/vf-pktgen.log").output
         check.expect(end and job.wait().code == 0, "an end after 500 frames", said)
-        head = (target + self.mac("vf0") + ETHERTYPE).replace(":", "")
+        head = (target + self.mac("vf0") + TEST_ETHERTYPE).replace(":", "")
         check.expect(head in said.replace(" ", "").replace(":", ""), "a frame of VF 0", said)
         check.note("500 of 500")
 

@@ -6,6 +6,7 @@ Exit: 0 all passed, 1 something failed, 2 it could not be tried.
 """
 
 import argparse
+import functools
 import re
 import subprocess
 import sys
@@ -13,13 +14,16 @@ import time
 from pathlib import Path
 
 import chassis
+import chassis_pf
+import chassis_vfs
 import initramfs
 import process
 import qemu
+from chassis import SYS_PF
+from chassis_scene import HostScene
 from checks import Report
 from daemon import DaemonError
 from demo import CACHE, TOP, finish
-from demo_chassis import SYS_PF, HostScene
 from scene import ping_figures
 
 # Under emulation inside emulation, what takes 3 s for a guest takes minutes.
@@ -124,8 +128,8 @@ class NestedScene(HostScene):
 
     def list_checks(self):
         return [
-            ("PF up", self.check_link),
-            ("sriov_numvfs: stock ixgbevf binds", self.check_vfs),
+            ("PF up", functools.partial(chassis_pf.check_link, self)),
+            ("sriov_numvfs: stock ixgbevf binds", functools.partial(chassis_vfs.check_vfs, self)),
             ("vfio-pci takes VF 0", self.check_take),
             ("QEMU in the VM boots a guest with VF 0", self.check_inner_boot),
             ("the guest inside binds ixgbevf", self.check_inner_driver),
