@@ -14,6 +14,7 @@
 #include "app/bench_pingpong.h"
 #include "app/bench_plan.h"
 #include "app/bench_report.h"
+#include "app/bench_scale.h"
 #include "base/log.h"
 
 const char *argp_program_version = "vireo-bench " VIREO_VERSION;
@@ -52,7 +53,8 @@ enum {
 
 static const struct argp_option options[] = {
     {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
-     "Take the least contended sample where six tries gave no other, and say so: for machines that are not "
+     "Take the least contended sample where six tries gave no other, and say so: for machines that "
+     "are not "
      "quiet",
      0},
     {"full", OPTION_FULL, NULL, 0, "Also many VFs, idle cost, and wake-up times", 0},
@@ -133,8 +135,10 @@ static int subject_main(const char *name)
     static const struct {
         const char *name;
         int (*main)(void);
-    } subjects[] = {
-        {"card", bench_card_main}, {"ideal", bench_ideal_main}, {"pingpong", bench_pingpong_main}};
+    } subjects[] = {{"card", bench_card_main},
+                    {"ideal", bench_ideal_main},
+                    {"pingpong", bench_pingpong_main},
+                    {"scale", bench_scale_main}};
 
     for (unsigned i = 0; i < sizeof subjects / sizeof subjects[0]; i++) {
         if (!strcmp(subjects[i].name, name))

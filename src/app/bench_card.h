@@ -10,12 +10,12 @@
 //                  from-uplink: from a capture to VF 0
 //   ring63         63 VFs, each sends to the next; value: Jain's index of what arrived
 //   round-trip     one frame there and back at a time, by polling: `frames` counts round trips
-//   wake-GAP       one frame there, GAP ms after the last one, doorbells mapped: ns is the time
-//   under
-//                  way; value: what the machine used of a core meanwhile
+//   step-N         63 VFs, doorbells mapped: one frame there, sent while the worker's back-off is
+//                  at step N (nic_worker_backoff_step()): ns is the time under way; value: what the
+//                  machine used of a core in that step
+//   asleep         the same with trapped doorbells, which need no looking
 //   idle-mapped, idle-trapped   63 VFs assigned, nothing is sent. frames: times that a thread of
-//   the
-//                  machine woke; value: what the machine used of a core
+//                  the machine woke; value: what the machine used of a core
 //   irq-mapped, irq-trapped     as round-trip, the guest sleeps until the interrupt, 20 ms between
 #ifndef VIREO_APP_BENCH_CARD_H
 #define VIREO_APP_BENCH_CARD_H
@@ -36,6 +36,8 @@ struct bench_card {
     uint64_t bad;                         // frames that were not as they should be
     // Traffic from a generator: who sends to whom.
     unsigned sender_count, receiver_first, receiver_count;
+    // After a frame, when the next one may be sent so that it meets the step that is measured.
+    uint64_t step_from_ns, step_to_ns, step_trips;
 };
 
 struct bench_mode {

@@ -6,14 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "app/bench_card.h"
 #include "app/bench_stats.h"
 #include "base/clock.h"
+#include "nic/nic.h"
 
 #define STEPS_A_LOOK    16u // turns between two looks at the clock
 #define ANSWER_LIMIT_NS (1 * NS_PER_S)
 #define IRQ_GAP_MS      20u
+// What a look at the doorbells of 63 VFs takes at most: a quiet round of the worker that does not
+// sleep, and what one that does takes on top of its sleep. Back-off steps are measured where they
+// are certain to be: after all that the ones before may take, before the step itself may end.
+#define SPIN_MOST_NS    (2 * NS_PER_US)
+#define LOOK_MOST_NS    (25 * NS_PER_US)
+#define LOOK_LEAST_NS   (NS_PER_US / 8)
+#define LAST_STEP_LOOKS 10u // of the step that does not end, as long as so many of its sleeps
+#define STEP_TRIPS      8u  // at least, in a sample
+#define ASLEEP_NS       (30 * NS_PER_MS)
+#define IDLE_SETTLE_MS  500u // after which the worker's back-off is at its slowest
+#define IDLE_LEAST_NS   (1 * NS_PER_S)
+#define WARM_UP_MOST_NS (100 * NS_PER_MS) // what is shorter counts for nothing
 
 // --- frames that circulate ---
 
@@ -284,26 +298,87 @@ static void sleep_ms(unsigned ms)
     nanosleep(&t, NULL);
 }
 
-static int wake_run(struct bench_card *c, uint64_t end_ns, struct bench_sample *out)
+// --- how long a worker that has backed off takes to see a frame, and what it uses of a core ---
+
+static int step_window(unsigned index, uint64_t *from_ns, uint64_t *to_ns)
 {
-    unsigned gap_ms = (unsigned)atoi(c->shape.mode + strlen(c->mode->name));
-    struct bench_sched before, after;
-    pid_t pid = bench_machine_pid(c->machine);
-    uint64_t start_ns = clock_now_ns();
+    struct nic_backoff_step step;
+
+    *from_ns = *to_ns = 0;
+    for (unsigned i = 0; i < index; i++) {
+        if (!nic_worker_backoff_step(i, &step))
+            return -ENOTSUP;
+        *from_ns += step.rounds * (step.sleep_ns + (step.sleep_ns ? LOOK_MOST_NS : SPIN_MOST_NS));
+        *to_ns += step.rounds * (step.sleep_ns + LOOK_LEAST_NS);
+    }
+    if (!nic_worker_backoff_step(index, &step))
+        return -ENOTSUP;
+    if (!step.rounds)
+        *to_ns = *from_ns + LAST_STEP_LOOKS * step.sleep_ns;
+    else
+        *to_ns += step.rounds * (step.sleep_ns + LOOK_LEAST_NS);
+    return *from_ns < *to_ns ? 0 : -ERANGE;
+}
+
+static int step_open(struct bench_card *c)
+{
+    const char *number = c->shape.mode + strlen(c->mode->name);
+    int ret = neighbours_open(c);
+
+    c->step_from_ns = 0;
+    c->step_to_ns = ASLEEP_NS;
+    if (!ret && !c->mode->trapped)
+        ret = step_window((unsigned)atoi(number), &c->step_from_ns, &c->step_to_ns);
+    return ret;
+}
+
+static uint64_t machine_cpu_ns(const struct bench_card *c)
+{
+    struct timespec t = {0};
+    clockid_t clock;
+
+    if (!clock_getcpuclockid(bench_machine_pid(c->machine), &clock))
+        clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+static void wait_until(uint64_t at_ns)
+{
+    uint64_t now_ns = clock_now_ns();
+
+    if (at_ns > now_ns + 2 * NS_PER_MS)
+        usleep((useconds_t)((at_ns - now_ns) / NS_PER_US - 1000));
+    while (clock_now_ns() < at_ns)
+        ;
+}
+
+// After the last frame the worker goes through its steps. The next frame is sent somewhere in the
+// step that is measured, each time elsewhere, so that all phases of a sleep come up.
+static int step_run(struct bench_card *c, uint64_t end_ns, struct bench_sample *out)
+{
+    uint64_t cpu_ns = 0, wall_ns = 0;
+    bool warm_up = end_ns < clock_now_ns() + WARM_UP_MOST_NS;
     int ret = 0;
 
-    bench_sched_take(&pid, 1, &before);
     do {
-        uint64_t sent_ns;
+        uint64_t last_ns = clock_now_ns(), len_ns = c->step_to_ns - c->step_from_ns;
+        uint64_t from_cpu_ns, from_ns, sent_ns;
+        uint32_t phase;
 
-        sleep_ms(gap_ms);
+        wait_until(last_ns + c->step_from_ns);
+        from_cpu_ns = machine_cpu_ns(c);
+        from_ns = clock_now_ns();
+        // In the step's second half, by multiples of the golden ratio: even, and never the same.
+        phase = (uint32_t)(c->step_trips++ * 0x9e3779b9u);
+        wait_until(last_ns + c->step_from_ns + len_ns / 2 + (len_ns / 2 * (phase >> 16) >> 16));
+        cpu_ns += machine_cpu_ns(c) - from_cpu_ns;
         sent_ns = clock_now_ns();
+        wall_ns += sent_ns - from_ns;
         ret = trip(c, 0, 1);
         out->ns += clock_now_ns() - sent_ns;
         out->frames++;
-    } while (!ret && clock_now_ns() < end_ns);
-    bench_sched_take(&pid, 1, &after);
-    out->value = bench_sched_ran_share(&before, &after, clock_now_ns() - start_ns);
+    } while (!ret && ((!warm_up && out->frames < STEP_TRIPS) || clock_now_ns() < end_ns));
+    out->value = wall_ns ? (double)cpu_ns / (double)wall_ns : 0;
     return ret;
 }
 
@@ -369,12 +444,21 @@ static uint64_t wakeups(pid_t pid)
     return sum;
 }
 
+static int idle_settle(struct bench_card *c)
+{
+    (void)c;
+    sleep_ms(IDLE_SETTLE_MS);
+    return 0;
+}
+
 static int idle_run(struct bench_card *c, uint64_t end_ns, struct bench_sample *out)
 {
     pid_t pid = bench_machine_pid(c->machine);
     uint64_t start_ns = clock_now_ns(), woke = wakeups(pid);
     struct bench_sched before, after;
 
+    if (end_ns > start_ns + WARM_UP_MOST_NS && end_ns < start_ns + IDLE_LEAST_NS)
+        end_ns = start_ns + IDLE_LEAST_NS;
     bench_sched_take(&pid, 1, &before);
     sleep_ms((unsigned)((end_ns - start_ns) / NS_PER_MS));
     bench_sched_take(&pid, 1, &after);
@@ -398,9 +482,10 @@ static const struct bench_mode modes[] = {
     {"from-uplink", 1, 0, .replay = true, .open = from_uplink_open, .run = generator_run},
     {"ring63", 63, 0, .open = neighbours_open, .run = ring63_run},
     {"round-trip", 2, 0, .open = neighbours_open, .run = round_trip_run},
-    {"wake-", 2, 0, .open = neighbours_open, .run = wake_run},
-    {"idle-mapped", 63, 0, .run = idle_run},
-    {"idle-trapped", 63, 0, .trapped = true, .run = idle_run},
+    {"step-", 63, 0, .open = step_open, .run = step_run},
+    {"asleep", 63, 0, .trapped = true, .open = step_open, .run = step_run},
+    {"idle-mapped", 63, 0, .settle = idle_settle, .run = idle_run},
+    {"idle-trapped", 63, 0, .trapped = true, .settle = idle_settle, .run = idle_run},
     {"irq-mapped", 2, 0, .interrupts = true, .open = neighbours_open, .run = irq_run},
     {"irq-trapped", 2, 0, .trapped = true, .interrupts = true, .open = neighbours_open,
      .run = irq_run},

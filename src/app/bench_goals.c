@@ -56,43 +56,87 @@ static unsigned headline_goals(const struct bench_run *run, struct bench_goal *o
     return n;
 }
 
+// The next goal of the list, to be named and judged.
+static struct bench_goal *add(struct bench_goal *out, unsigned *n, double wanted, bool at_most,
+                              const char *what)
+{
+    struct bench_goal *goal = &out[(*n)++];
+
+    *goal = (struct bench_goal){.wanted = wanted, .at_most = at_most};
+    snprintf(goal->what, sizeof goal->what, "%s", what);
+    return goal;
+}
+
+// Of a group's only entry: the mode's own figure, or its rate, times `factor`.
+static struct bench_spread figure_of(const struct bench_run *run, const char *title, bool rate,
+                                     double factor)
+{
+    const struct bench_group *group = bench_run_find(run, title, 64, BENCH_RING_SMALL);
+    double figure[BENCH_ROUNDS_MAX];
+
+    for (unsigned i = 0; group && i < group->rounds; i++)
+        figure[i] = factor * (rate ? group->entry[0].mpps[i] : group->entry[0].value[i]);
+    return group ? bench_spread_of(figure, group->rounds) : (struct bench_spread){0};
+}
+
+// In ms, how long a frame is under way when the worker is at the slowest step of its back-off.
+static struct bench_spread slowest_wake_ms(const struct bench_run *run)
+{
+    const struct bench_group *group = NULL;
+    double ms[BENCH_ROUNDS_MAX];
+
+    for (unsigned step = 0; bench_plan_step_title(step); step++)
+        group = bench_run_find(run, bench_plan_step_title(step), 64, BENCH_RING_SMALL);
+    for (unsigned i = 0; group && i < group->rounds; i++)
+        ms[i] = 1 / group->entry[0].mpps[i] / 1e3;
+    return group ? bench_spread_of(ms, group->rounds) : (struct bench_spread){0};
+}
+
+// In percent of a core for each guest more: round by round, the slope over the numbers of guests.
+static struct bench_spread guest_cost(const struct bench_run *run, const char *title)
+{
+    const struct bench_group *group = bench_run_find(run, title, 64, BENCH_RING_SMALL);
+    double slope[BENCH_ROUNDS_MAX];
+
+    for (unsigned i = 0; group && i < group->rounds; i++) {
+        double guests[BENCH_GUEST_RUNS], percent[BENCH_GUEST_RUNS];
+
+        for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
+            guests[k] = bench_guest_counts[k];
+            percent[k] = 100 * group->entry[k].value[i];
+        }
+        slope[i] = bench_slope(guests, percent, BENCH_GUEST_RUNS);
+    }
+    return group ? bench_spread_of(slope, group->rounds) : (struct bench_spread){0};
+}
+
+static void scale_goals(const struct bench_run *run, struct bench_goal *out, unsigned *n)
+{
+    judge(add(out, n, 0.95, false, "rate with 63 VFs assigned by rate with 2"),
+          ratio_of(run, BENCH_TITLE_ASSIGNED, 64, BENCH_RING_SMALL, BENCH_CARD, BENCH_CARD_AGAIN));
+    judge(add(out, n, 0.99, false, "63 VFs all send: Jain's index"),
+          figure_of(run, BENCH_TITLE_ALL_SEND, false, 1));
+    judge(add(out, n, 0, true, "63 idle VFs, trapped: wake-ups a second"),
+          figure_of(run, BENCH_TITLE_IDLE_TRAPPED, true, 1e6));
+    judge(add(out, n, 1, true, "63 idle VFs, mapped: % of a core"),
+          figure_of(run, BENCH_TITLE_IDLE_MAPPED, false, 100));
+    judge(add(out, n, 10, true, "63 idle VFs, mapped: ms until a frame is seen"),
+          slowest_wake_ms(run));
+    judge(add(out, n, 1.76, true, "a guest more at 0.5 Mpps, trapped: % of the worker's core"),
+          guest_cost(run, BENCH_TITLE_GUESTS_TRAPPED));
+    judge(add(out, n, 1.76, true, "a guest more at 0.05 Mpps, mapped: % of the worker's core"),
+          guest_cost(run, BENCH_TITLE_GUESTS_MAPPED));
+}
+
 unsigned bench_goals(const struct bench_run *run, struct bench_goal out[BENCH_GOALS_MAX])
 {
     unsigned n = headline_goals(run, out);
-    struct bench_goal *goal = &out[n++];
 
     // Times, so the other way round: round trips a second of the ping-pong by ours.
-    *goal = (struct bench_goal){.wanted = 2, .at_most = true};
-    snprintf(goal->what, sizeof goal->what, "round trip, polling, by ping-pong of as many lines");
-    judge(goal,
+    judge(add(out, &n, 2, true, "round trip, polling, by ping-pong of as many lines"),
           ratio_of(run, BENCH_TITLE_ROUND_TRIP, 64, BENCH_RING_SMALL, BENCH_PINGPONG, BENCH_CARD));
-    if (!run->options.full)
-        return n;
-    goal = &out[n++];
-    *goal = (struct bench_goal){.wanted = 0.95};
-    snprintf(goal->what, sizeof goal->what, "rate with 63 VFs assigned by rate with 2");
-    judge(goal,
-          ratio_of(run, BENCH_TITLE_ASSIGNED, 64, BENCH_RING_SMALL, BENCH_CARD, BENCH_CARD_AGAIN));
-    goal = &out[n++];
-    *goal = (struct bench_goal){.wanted = 0.99};
-    snprintf(goal->what, sizeof goal->what, "63 VFs all send: Jain's index");
-    {
-        const struct bench_group *group =
-            bench_run_find(run, BENCH_TITLE_ALL_SEND, 64, BENCH_RING_SMALL);
-        struct bench_spread none = {0};
-
-        judge(goal, group ? bench_spread_of(group->entry[0].value, group->rounds) : none);
-    }
-    goal = &out[n++];
-    *goal = (struct bench_goal){.wanted = 0.01, .at_most = true};
-    snprintf(goal->what, sizeof goal->what, "63 idle VFs, mapped doorbells: share of a core");
-    {
-        const struct bench_group *group =
-            bench_run_find(run, BENCH_TITLE_IDLE_MAPPED, 64, BENCH_RING_SMALL);
-        struct bench_spread none = {0};
-
-        judge(goal, group ? bench_spread_of(group->entry[0].value, group->rounds) : none);
-    }
+    if (run->options.full)
+        scale_goals(run, out, &n);
     return n;
 }
 

@@ -11,7 +11,7 @@ enum bench_verdict { BENCH_NOT_MEASURED, BENCH_NOT_REACHED, BENCH_REACHED };
 
 struct bench_goal {
     char what[96];
-    double wanted, got; // got: median of the per-round ratios
+    double wanted, got; // got: median of the rounds' figures, mostly ratios
     bool at_most;       // else at least
     enum bench_verdict verdict;
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "app/bench_frames.h"
+#include "nic/nic.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -34,12 +35,7 @@ static const struct single {
     {BENCH_TITLE_ALL_SEND, "ring63", 64, BENCH_RING_SMALL, true},
     {BENCH_TITLE_IDLE_MAPPED, "idle-mapped", 64, BENCH_RING_SMALL, true},
     {BENCH_TITLE_IDLE_TRAPPED, "idle-trapped", 64, BENCH_RING_SMALL, true},
-    {BENCH_TITLE_WAKE, "wake-0", 64, BENCH_RING_SMALL, true},
-    {BENCH_TITLE_WAKE, "wake-1", 64, BENCH_RING_SMALL, true},
-    {BENCH_TITLE_WAKE, "wake-5", 64, BENCH_RING_SMALL, true},
-    {BENCH_TITLE_WAKE, "wake-20", 64, BENCH_RING_SMALL, true},
-    {BENCH_TITLE_WAKE, "wake-100", 64, BENCH_RING_SMALL, true},
-    {BENCH_TITLE_WAKE, "wake-400", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_ASLEEP, "asleep", 64, BENCH_RING_SMALL, true},
 };
 
 static const struct {
@@ -51,6 +47,28 @@ static const struct {
     {BENCH_IMIX, BENCH_RING_SMALL}, {9000, BENCH_RING_SMALL}, {64, BENCH_RING_LARGE},
     {1500, BENCH_RING_LARGE},       {9000, BENCH_RING_LARGE},
 };
+
+const unsigned bench_guest_counts[BENCH_GUEST_RUNS] = {10, 20, 40, 60};
+
+static const struct {
+    const char *title, *mode; // with the number of guests and thousands of frames a second
+    unsigned kfps;
+} loads[] = {
+    {BENCH_TITLE_GUESTS_TRAPPED, "guests-trapped", 500},
+    {BENCH_TITLE_GUESTS_MAPPED, "guests-mapped", 50},
+    {BENCH_TITLE_GUESTS_BUSY, "guests-mapped", 500},
+};
+
+const char *bench_plan_step_title(unsigned step)
+{
+    static char titles[BENCH_STEPS_MAX][64];
+    struct nic_backoff_step found;
+
+    if (step >= BENCH_STEPS_MAX || !nic_worker_backoff_step(step, &found))
+        return NULL;
+    snprintf(titles[step], sizeof titles[step], "63 VFs, mapped, step %s", found.name);
+    return titles[step];
+}
 
 static bool is_wanted(const struct bench_options *options, const struct single *single)
 {
@@ -84,23 +102,66 @@ static void measure_pair(struct bench_run *run, const char *title, enum bench_wh
     bench_group_measure(run, group);
 }
 
+static unsigned few(const struct bench_run *run)
+{
+    return run->options.rounds < 3 ? run->options.rounds : 3;
+}
+
 static void measure_single(struct bench_run *run, const struct single *single)
 {
-    unsigned rounds = run->options.rounds < 3 ? run->options.rounds : 3;
-    struct bench_group *group = bench_group_new(run, single->title, rounds);
+    struct bench_group *group = bench_group_new(run, single->title, few(run));
 
     bench_group_add(group, BENCH_CARD, single->mode, single->size_bytes, single->ring);
     bench_group_measure(run, group);
+}
+
+static unsigned step_count(void)
+{
+    unsigned count = 0;
+
+    while (bench_plan_step_title(count))
+        count++;
+    return count;
+}
+
+static void measure_steps(struct bench_run *run)
+{
+    for (unsigned step = 0; step < step_count(); step++) {
+        struct single single = {bench_plan_step_title(step), NULL, 64, BENCH_RING_SMALL, true};
+        char mode[BENCH_MODE_LEN];
+
+        snprintf(mode, sizeof mode, "step-%u", step);
+        single.mode = mode;
+        measure_single(run, &single);
+    }
+}
+
+static void measure_guests(struct bench_run *run)
+{
+    for (unsigned i = 0; i < COUNT(loads); i++) {
+        struct bench_group *group = bench_group_new(run, loads[i].title, few(run));
+
+        for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
+            char mode[BENCH_MODE_LEN];
+
+            snprintf(mode, sizeof mode, "%s-%u-%u", loads[i].mode, bench_guest_counts[k],
+                     loads[i].kfps);
+            bench_group_add(group, BENCH_SCALE, mode, 64, BENCH_RING_SMALL);
+        }
+        bench_group_measure(run, group);
+    }
 }
 
 void bench_plan_measure(struct bench_run *run)
 {
     const struct bench_options *options = &run->options;
     unsigned headlines = options->smoke ? 1 : COUNT(headline);
-    unsigned count = headlines + 2 + options->full;
+    unsigned count = headlines + 2;
 
     for (unsigned i = 0; i < COUNT(singles); i++)
         count += is_wanted(options, &singles[i]);
+    if (options->full)
+        count += 1 + step_count() + COUNT(loads);
     run->groups_planned = count;
     for (unsigned i = 0; i < headlines; i++)
         measure_headline(run, headline[i].size_bytes, headline[i].ring);
@@ -113,5 +174,9 @@ void bench_plan_measure(struct bench_run *run)
     for (unsigned i = 0; i < COUNT(singles); i++) {
         if (is_wanted(options, &singles[i]))
             measure_single(run, &singles[i]);
+    }
+    if (options->full) {
+        measure_steps(run);
+        measure_guests(run);
     }
 }

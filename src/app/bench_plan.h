@@ -24,8 +24,19 @@
 #define BENCH_TITLE_ALL_SEND     "63 VFs all send"
 #define BENCH_TITLE_IDLE_MAPPED  "63 idle VFs, mapped"
 #define BENCH_TITLE_IDLE_TRAPPED "63 idle VFs, trapped"
-#define BENCH_TITLE_WAKE         "after a gap, mapped"
+#define BENCH_TITLE_ASLEEP       "63 VFs, trapped, asleep"
+// Guests that share a load (bench_scale.h); the mapped ones at 0.5 Mpps keep the worker busy.
+#define BENCH_TITLE_GUESTS_TRAPPED "guests share 0.5 Mpps, trapped"
+#define BENCH_TITLE_GUESTS_MAPPED  "guests share 0.05 Mpps, mapped"
+#define BENCH_TITLE_GUESTS_BUSY    "guests share 0.5 Mpps, mapped"
 
+#define BENCH_STEPS_MAX  8u // of the worker's back-off that are measured
+#define BENCH_GUEST_RUNS 4u // counts of guests that share a load
+
+extern const unsigned bench_guest_counts[BENCH_GUEST_RUNS];
+
+// "63 VFs, mapped, step 200us"; NULL: there is no such step.
+const char *bench_plan_step_title(unsigned step);
 void bench_plan_measure(struct bench_run *run);
 
 #endif

@@ -18,6 +18,7 @@ enum bench_who {
     BENCH_CARD_AGAIN,
     BENCH_IDEAL,
     BENCH_PINGPONG,
+    BENCH_SCALE, // ours, guests in its own process
     BENCH_TESTPMD_IO, // the peers, from here on
     BENCH_TESTPMD_MACSWAP,
     BENCH_OVS,

@@ -57,6 +57,23 @@ bool bench_is_contended(double wait_share)
     return wait_share > BENCH_WAIT_SHARE_MAX;
 }
 
+double bench_slope(const double *x, const double *y, unsigned count)
+{
+    double n = 0, sum_x = 0, sum_y = 0, sum_xx = 0, sum_xy = 0, spread;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (!bench_is_sample(y[i]))
+            continue;
+        n++;
+        sum_x += x[i];
+        sum_y += y[i];
+        sum_xx += x[i] * x[i];
+        sum_xy += x[i] * y[i];
+    }
+    spread = n * sum_xx - sum_x * sum_x;
+    return spread > 0 ? (n * sum_xy - sum_x * sum_y) / spread : bench_no_sample();
+}
+
 double bench_jain(const uint64_t *shares, unsigned count)
 {
     double sum = 0, squares = 0;

@@ -26,6 +26,9 @@ struct bench_spread bench_spread_of(const double *values, unsigned count);
 // out[i] = ours[i] ÷ theirs[i] where both rounds have a sample and theirs is above 0; else none.
 void bench_ratios(const double *ours, const double *theirs, unsigned count, double *out);
 bool bench_is_contended(double wait_share);
+// The slope of the straight line that fits best (least squares) through those of `count` points
+// whose y is a sample. No sample where they have fewer than two different x.
+double bench_slope(const double *x, const double *y, unsigned count);
 // Jain's fairness index: 1 where all got the same, 1 ÷ count where one got it all; 0 where nobody
 // got anything.
 double bench_jain(const uint64_t *shares, unsigned count);
