@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "app/bench_about.h"
 #include "app/bench_card.h"
 #include "app/bench_ideal.h"
 #include "app/bench_pingpong.h"
@@ -42,7 +43,8 @@ static const char doc[] =
     "Example: vireo-bench dataplane --peers scripts/bench-peer --json result.json";
 
 enum {
-    OPTION_CONTENDED_OK = 0x100,
+    OPTION_ABOUT = 0x100,
+    OPTION_CONTENDED_OK,
     OPTION_FULL,
     OPTION_JSON,
     OPTION_MS,
@@ -52,6 +54,9 @@ enum {
 };
 
 static const struct argp_option options[] = {
+    {"about", OPTION_ABOUT, "TEXT", 0,
+     "Lines of 'name: value' that the results are to say too, as scripts/bench-about prints them",
+     0},
     {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
      "Take the least contended sample where six tries gave no other, and say so: for machines that "
      "are not "
@@ -69,6 +74,7 @@ static const struct argp_option options[] = {
 struct arguments {
     const char *command, *subject, *json;
     struct bench_options run;
+    struct bench_about about;
 };
 
 static unsigned number(struct argp_state *state, const char *name, const char *text, unsigned max)
@@ -88,6 +94,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
     struct arguments *args = state->input;
 
     switch (key) {
+    case OPTION_ABOUT:
+        bench_about_add(&args->about, arg);
+        return 0;
     case OPTION_CONTENDED_OK:
         args->run.contended_ok = true;
         return 0;
@@ -148,9 +157,10 @@ static int subject_main(const char *name)
     return EXIT_FAILURE;
 }
 
-static bool json_write(const struct bench_run *run, const char *path)
+static bool json_write(const struct bench_run *run, const struct bench_about *about,
+                       const char *path)
 {
-    json_t *json = bench_report_json(run);
+    json_t *json = bench_report_json(run, about);
     FILE *file = strcmp(path, "-") ? fopen(path, "we") : stdout;
     bool ok = json && file && !json_dumpf(json, file, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 
@@ -174,6 +184,7 @@ int main(int argc, char **argv)
     struct bench_run run;
     bool good;
 
+    bench_about_machine(&args.about);
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (args.subject)
         return subject_main(args.subject);
@@ -185,8 +196,8 @@ int main(int argc, char **argv)
     }
     bench_plan_measure(&run);
     if (!args.json || strcmp(args.json, "-"))
-        bench_report_print(&run, stdout);
-    good = !args.json || json_write(&run, args.json);
+        bench_report_print(&run, &args.about, stdout);
+    good = !args.json || json_write(&run, &args.about, args.json);
     good = bench_report_sound(&run) && good;
     bench_run_end(&run);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;

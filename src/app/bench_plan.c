@@ -136,9 +136,14 @@ static void measure_steps(struct bench_run *run)
     }
 }
 
+static unsigned load_count(const struct bench_options *options)
+{
+    return options->full ? COUNT(loads) : options->smoke;
+}
+
 static void measure_guests(struct bench_run *run)
 {
-    for (unsigned i = 0; i < COUNT(loads); i++) {
+    for (unsigned i = 0; i < load_count(&run->options); i++) {
         struct bench_group *group = bench_group_new(run, loads[i].title, few(run));
 
         for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
@@ -161,7 +166,8 @@ void bench_plan_measure(struct bench_run *run)
     for (unsigned i = 0; i < COUNT(singles); i++)
         count += is_wanted(options, &singles[i]);
     if (options->full)
-        count += 1 + step_count() + COUNT(loads);
+        count += 1 + step_count();
+    count += load_count(options);
     run->groups_planned = count;
     for (unsigned i = 0; i < headlines; i++)
         measure_headline(run, headline[i].size_bytes, headline[i].ring);
@@ -175,8 +181,7 @@ void bench_plan_measure(struct bench_run *run)
         if (is_wanted(options, &singles[i]))
             measure_single(run, &singles[i]);
     }
-    if (options->full) {
+    if (options->full)
         measure_steps(run);
-        measure_guests(run);
-    }
+    measure_guests(run);
 }

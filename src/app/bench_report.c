@@ -88,6 +88,31 @@ static void headline_print(const struct bench_run *run, FILE *out)
     table_destroy(table);
 }
 
+static bool begins(const char *text, const char *with)
+{
+    return !strncmp(text, with, strlen(with));
+}
+
+// What a mode's `frames` and time are about.
+enum measure { MEASURE_RATE, MEASURE_TIME, MEASURE_WAKEUPS };
+
+static enum measure measure_of(const char *mode)
+{
+    static const char *const times[] = {"round-trip", "line", "irq-", "step-", "asleep"};
+
+    for (unsigned i = 0; i < sizeof times / sizeof times[0]; i++) {
+        if (begins(mode, times[i]))
+            return MEASURE_TIME;
+    }
+    return begins(mode, "idle-") ? MEASURE_WAKEUPS : MEASURE_RATE;
+}
+
+static bool value_is_core_share(const char *mode)
+{
+    return begins(mode, "idle-") || begins(mode, "step-") || begins(mode, "asleep") ||
+           begins(mode, "guests-");
+}
+
 static void value_print(char text[64], const struct bench_group *group,
                         const struct bench_entry *entry)
 {
@@ -102,7 +127,7 @@ static void value_print(char text[64], const struct bench_group *group,
                  value.max);
     else if (!strcmp(mode, "ring63"))
         snprintf(text, 64, "Jain's index %.4f", value.median);
-    else if (!strncmp(mode, "idle", 4) || !strncmp(mode, "wake", 4))
+    else if (value_is_core_share(mode))
         snprintf(text, 64, "%.2f %% of a core", value.median * 100);
 }
 
@@ -110,9 +135,7 @@ static void other_row(struct table *table, const struct bench_group *group,
                       const struct bench_entry *entry)
 {
     struct bench_spread rate = rate_of(group, entry);
-    bool at_a_time = strstr(entry->shape.mode, "trip") || strstr(entry->shape.mode, "line") ||
-                     strstr(entry->shape.mode, "irq") || strstr(entry->shape.mode, "wake");
-    bool idle = strstr(entry->shape.mode, "idle");
+    enum measure measure = measure_of(entry->shape.mode);
     char size[16], value[64];
 
     size_print(size, entry->shape.size_bytes);
@@ -123,13 +146,13 @@ static void other_row(struct table *table, const struct bench_group *group,
     table_cell(table, "%s", size);
     if (!rate.count)
         table_cell(table, "-");
-    else if (idle)
+    else if (measure == MEASURE_WAKEUPS)
         table_cell(table, "%.0f wake-ups/s", rate.median * 1e6);
-    else if (at_a_time)
+    else if (measure == MEASURE_TIME)
         table_cell(table, "%.2f us", rate.median ? 1 / rate.median : 0);
     else
         table_cell(table, "%.3f Mpps", rate.median);
-    if (!rate.count || idle || at_a_time)
+    if (!rate.count || measure != MEASURE_RATE)
         table_cell(table, "-");
     else
         table_cell(table, "%.2f", gbps_of(entry, rate.median));
@@ -171,13 +194,33 @@ static void goals_print(const struct bench_run *run, FILE *out)
             table_cell(table, "%.3f", goals[i].got);
         table_cell(table, "%s", verdicts[goals[i].verdict]);
     }
-    fprintf(out, "\nGoals: medians of per-round ratios, rings of %u\n\n", BENCH_RING_SMALL);
+    fprintf(out, "\nGoals: medians of the rounds' figures, rings of %u\n\n", BENCH_RING_SMALL);
     table_print(table, out);
     table_destroy(table);
 }
 
-void bench_report_print(const struct bench_run *run, FILE *out)
+// What the run was made on, and whether it is valid.
+static void about_print(const struct bench_run *run, const struct bench_about *about, FILE *out)
 {
+    double factor = bench_ideal_factor(run);
+
+    for (unsigned i = 0; i < about->count; i++)
+        fprintf(out, "%s%s: %s", i ? "; " : "", about->line[i].name, about->line[i].value);
+    fprintf(out, "%s%u rounds of %u ms\n", about->count ? "; " : "", run->options.rounds,
+            run->options.sample_ms);
+    if (factor > 0)
+        fprintf(out,
+                "%s: the idealised forwarder is %.2f times testpmd's io at 64 bytes; it has to be "
+                "at least %.0f times\n",
+                factor < BENCH_IDEAL_TIMES_IO ? "INVALID" : "Valid", factor, BENCH_IDEAL_TIMES_IO);
+    else
+        fprintf(out, "Without testpmd's io at 64 bytes nothing says whether the run is valid\n");
+    fputc('\n', out);
+}
+
+void bench_report_print(const struct bench_run *run, const struct bench_about *about, FILE *out)
+{
+    about_print(run, about, out);
     headline_print(run, out);
     others_print(run, out);
     goals_print(run, out);
@@ -233,28 +276,34 @@ static json_t *group_json(const struct bench_group *group)
         "ring", (int)shape->ring, "rounds_wanted", (int)group->rounds, "entries", entries);
 }
 
-json_t *bench_report_json(const struct bench_run *run)
+static json_t *goal_json(const struct bench_goal *goal)
+{
+    return json_pack("{s:s, s:f, s:s, s:o, s:s}", "what", goal->what, "wanted", goal->wanted, "is",
+                     goal->at_most ? "at most" : "at least", "got",
+                     goal->verdict == BENCH_NOT_MEASURED ? json_null() : json_real(goal->got),
+                     "verdict", verdicts[goal->verdict]);
+}
+
+json_t *bench_report_json(const struct bench_run *run, const struct bench_about *about)
 {
     struct bench_goal goals[BENCH_GOALS_MAX];
     unsigned count = bench_goals(run, goals);
-    json_t *groups = json_array(), *goals_out = json_array();
+    json_t *groups = json_array(), *goals_out = json_array(), *on = json_object();
     double factor = bench_ideal_factor(run);
 
+    for (unsigned i = 0; i < about->count; i++)
+        json_object_set_new(on, about->line[i].name, json_string(about->line[i].value));
     for (unsigned i = 0; i < run->group_count; i++)
         json_array_append_new(groups, group_json(&run->group[i]));
     for (unsigned i = 0; i < count; i++)
-        json_array_append_new(goals_out, json_pack("{s:s, s:f, s:s, s:o, s:s}", "what",
-                                                   goals[i].what, "wanted", goals[i].wanted, "is",
-                                                   goals[i].at_most ? "at most" : "at least", "got",
-                                                   goals[i].verdict == BENCH_NOT_MEASURED
-                                                       ? json_null()
-                                                       : json_real(goals[i].got),
-                                                   "verdict", verdicts[goals[i].verdict]));
-    return json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o}", "vireo", VIREO_VERSION, "benchmark",
-                     "dataplane", "frames_each_way", (int)BENCH_FRAMES_EACH_WAY, "sample_ms",
-                     (int)run->options.sample_ms, "ideal_by_testpmd_io",
-                     factor > 0 ? json_real(factor) : json_null(), "goals", goals_out, "groups",
-                     groups);
+        json_array_append_new(goals_out, goal_json(&goals[i]));
+    return json_pack("{s:s, s:s, s:o, s:b, s:i, s:i, s:i, s:o, s:o, s:o, s:o}", "vireo",
+                     VIREO_VERSION, "benchmark", "dataplane", "about", on, "full",
+                     run->options.full, "frames_each_way", (int)BENCH_FRAMES_EACH_WAY, "rounds",
+                     (int)run->options.rounds, "sample_ms", (int)run->options.sample_ms,
+                     "ideal_by_testpmd_io", factor > 0 ? json_real(factor) : json_null(), "valid",
+                     factor > 0 ? json_boolean(factor >= BENCH_IDEAL_TIMES_IO) : json_null(),
+                     "goals", goals_out, "groups", groups);
 }
 
 // --- sound? ---

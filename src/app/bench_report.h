@@ -7,12 +7,15 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "app/bench_about.h"
 #include "app/bench_run.h"
 
-void bench_report_print(const struct bench_run *run, FILE *out);
-json_t *bench_report_json(const struct bench_run *run); // NULL where memory is short
+void bench_report_print(const struct bench_run *run, const struct bench_about *about, FILE *out);
+// NULL where memory is short. docs/performance.md describes it.
+json_t *bench_report_json(const struct bench_run *run, const struct bench_about *about);
 // Were all frames as they should be, was everything of ours measured, and, with peers, is the run
-// valid? Complains on stderr.
+// valid? Complains on stderr. A run is valid when the idealised forwarder, which is to be the
+// limit, is BENCH_IDEAL_TIMES_IO times as fast as testpmd's io at 64 bytes.
 bool bench_report_sound(const struct bench_run *run);
 
 #endif

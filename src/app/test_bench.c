@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "app/bench_about.h"
 #include "app/bench_frames.h"
 #include "app/bench_goals.h"
 #include "app/bench_plan.h"
@@ -88,6 +89,43 @@ static void test_jain(void **state)
     assert_true(near(bench_jain(one, 4), 0.25));
     assert_true(bench_jain(none, 2) == 0);
     assert_true(near(bench_jain(two, 2), 0.8));
+}
+
+static void test_slope(void **state)
+{
+    const double none = bench_no_sample(), x[] = {10, 20, 40, 60};
+    const double line[] = {7, 12, 22, 32}, bent[] = {0, 0, 10, 0}, gap[] = {7, none, 22, none};
+    const double one[] = {none, 5, none, none}, same_x[] = {3, 3};
+
+    (void)state;
+    assert_true(near(bench_slope(x, line, 4), 0.5));
+    assert_true(near(bench_slope(x, gap, 4), 0.5));
+    // By hand: x about its mean -22.5, -12.5, 7.5, 27.5; 75 by 1475.
+    assert_true(near(bench_slope(x, bent, 4), 75.0 / 1475));
+    assert_false(bench_is_sample(bench_slope(x, one, 4)));
+    assert_false(bench_is_sample(bench_slope(same_x, line, 2)));
+    assert_false(bench_is_sample(bench_slope(x, line, 0)));
+}
+
+static void test_about(void **state)
+{
+    struct bench_about about = {0};
+
+    (void)state;
+    bench_about_add(&about, "commit: abc, changed\nnonsense\n: no name\nempty:  \nDPDK:22.11");
+    assert_int_equal(about.count, 2);
+    assert_string_equal(bench_about_get(&about, "commit"), "abc, changed");
+    assert_string_equal(bench_about_get(&about, "DPDK"), "22.11");
+    assert_null(bench_about_get(&about, "nonsense"));
+    bench_about_add(&about, "");
+    assert_int_equal(about.count, 2);
+    for (unsigned i = 0; i < 2 * BENCH_ABOUT_LINES_MAX; i++)
+        bench_about_add(&about, "a: b");
+    assert_int_equal(about.count, BENCH_ABOUT_LINES_MAX);
+    about.count = 0;
+    bench_about_machine(&about);
+    assert_non_null(bench_about_get(&about, "kernel"));
+    assert_non_null(bench_about_get(&about, "date"));
 }
 
 static void test_contended(void **state)
@@ -243,6 +281,57 @@ static void test_goals(void **state)
     free(run.group);
 }
 
+static struct bench_group *made_up_group(struct bench_run *run, const char *title, unsigned rounds)
+{
+    struct bench_group *group = bench_group_new(run, title, rounds);
+
+    bench_group_add(group, BENCH_CARD, "x", 64, BENCH_RING_SMALL);
+    return group;
+}
+
+// Round by round: a slope of 1.5, 1.75 and 1.8 % of a core a guest; the first lacks a sample, and
+// still has three points.
+static void test_scale_goals(void **state)
+{
+    struct bench_run run = made_up(22, 44, 10);
+    const double slope[] = {1.5, 1.75, 1.8};
+    struct bench_group *group;
+
+    (void)state;
+    run.options.full = true;
+    group = bench_group_new(&run, BENCH_TITLE_GUESTS_TRAPPED, 3);
+    for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
+        bench_group_add(group, BENCH_SCALE, "x", 64, BENCH_RING_SMALL);
+        for (unsigned i = 0; i < 3; i++)
+            group->entry[k].value[i] = 0.1 + slope[i] / 100 * bench_guest_counts[k];
+    }
+    group->entry[1].value[0] = bench_no_sample();
+    group = made_up_group(&run, BENCH_TITLE_ALL_SEND, 1);
+    group->entry[0].value[0] = 0.9899;
+    group = made_up_group(&run, BENCH_TITLE_IDLE_TRAPPED, 1);
+    group->entry[0].mpps[0] = 0;
+    group = made_up_group(&run, BENCH_TITLE_IDLE_MAPPED, 3);
+    for (unsigned i = 0; i < 3; i++)
+        group->entry[0].value[i] = 0.0099 + i * 0.00005; // median 0.995 %
+    group = made_up_group(&run, bench_plan_step_title(0), 1);
+    group->entry[0].mpps[0] = 1; // 1 us, but not the slowest step
+    for (unsigned step = 0; bench_plan_step_title(step); step++)
+        group = made_up_group(&run, bench_plan_step_title(step), 1);
+    group->entry[0].mpps[0] = 1 / 10001.0; // 10.001 ms
+    assert_int_equal(verdict_of(&run, "a guest more at 0.5 Mpps, trapped: % of the worker's core"),
+                     BENCH_REACHED);
+    assert_int_equal(verdict_of(&run, "a guest more at 0.05 Mpps, mapped: % of the worker's core"),
+                     BENCH_NOT_MEASURED);
+    assert_int_equal(verdict_of(&run, "63 VFs all send: Jain's index"), BENCH_NOT_REACHED);
+    assert_int_equal(verdict_of(&run, "63 idle VFs, trapped: wake-ups a second"), BENCH_REACHED);
+    assert_int_equal(verdict_of(&run, "63 idle VFs, mapped: % of a core"), BENCH_REACHED);
+    assert_int_equal(verdict_of(&run, "63 idle VFs, mapped: ms until a frame is seen"),
+                     BENCH_NOT_REACHED);
+    assert_int_equal(verdict_of(&run, "rate with 63 VFs assigned by rate with 2"),
+                     BENCH_NOT_MEASURED);
+    free(run.group);
+}
+
 // --- subjects that the shell plays ---
 
 static int start_shell(const char *script, struct bench_subject **out, char why[BENCH_WHY_LEN])
@@ -310,13 +399,23 @@ static void test_subject_dies(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spread),          cmocka_unit_test(test_spread_without_samples),
-        cmocka_unit_test(test_ratios),          cmocka_unit_test(test_jain),
-        cmocka_unit_test(test_contended),       cmocka_unit_test(test_schedstat),
-        cmocka_unit_test(test_wait_share),      cmocka_unit_test(test_sched_of_this_process),
-        cmocka_unit_test(test_frame_lengths),   cmocka_unit_test(test_frame_check),
-        cmocka_unit_test(test_goals),           cmocka_unit_test(test_subject),
-        cmocka_unit_test(test_subject_missing), cmocka_unit_test(test_subject_dies),
+        cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_spread_without_samples),
+        cmocka_unit_test(test_ratios),
+        cmocka_unit_test(test_slope),
+        cmocka_unit_test(test_about),
+        cmocka_unit_test(test_scale_goals),
+        cmocka_unit_test(test_jain),
+        cmocka_unit_test(test_contended),
+        cmocka_unit_test(test_schedstat),
+        cmocka_unit_test(test_wait_share),
+        cmocka_unit_test(test_sched_of_this_process),
+        cmocka_unit_test(test_frame_lengths),
+        cmocka_unit_test(test_frame_check),
+        cmocka_unit_test(test_goals),
+        cmocka_unit_test(test_subject),
+        cmocka_unit_test(test_subject_missing),
+        cmocka_unit_test(test_subject_dies),
     };
 
     signal(SIGPIPE, SIG_IGN);
