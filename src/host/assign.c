@@ -207,7 +207,7 @@ static void vectors_disable(struct host_vf *vf)
         vector_set(vf, i, -1);
 }
 
-// The server has seen to it that the fds are eventfds that do not block: a worker writes to them.
+// The server has seen to it that the fds are eventfds.
 static int vf_set_irqs(void *dev, unsigned index, unsigned start, unsigned count, const int *fds)
 {
     struct host_vf *vf = dev;

@@ -115,6 +115,7 @@ void host_destroy(struct host *host)
     if (host->iommu)
         host_iommu_destroy(host->iommu);
     pci_segment_set_interrupt_sink(host->machine.seg, NULL);
+    host_irq_fini(&host->irqs);
     free(host);
 }
 

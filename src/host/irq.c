@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <unistd.h>
 
 // MSI-X capability and table (PCIe §7.7.2, §6.1.4.2).
 enum {
@@ -22,12 +21,17 @@ void host_irq_init(struct host_irq_table *table, struct gate *gate)
     *table = (struct host_irq_table){.gate = gate};
     for (unsigned i = 0; i < HOST_IRQS_MAX; i++)
         table->entry[i].fd = -1;
+    host_signal_init(&table->sender);
+}
+
+void host_irq_fini(struct host_irq_table *table)
+{
+    host_signal_fini(&table->sender);
 }
 
 void host_irq_raise(void *ctx, rid_t rid, unsigned vector, uint64_t addr, uint32_t data)
 {
     struct host_irq_table *table = ctx;
-    const uint64_t one = 1;
 
     (void)vector;
     if (addr != HOST_IRQ_ADDRESS || data >= HOST_IRQS_MAX || !table->entry[data].used ||
@@ -35,9 +39,7 @@ void host_irq_raise(void *ctx, rid_t rid, unsigned vector, uint64_t addr, uint32
         atomic_fetch_add_explicit(&table->stray, 1, memory_order_relaxed);
         return;
     }
-    // The eventfd is non-blocking (host_irq_set_fd). EAGAIN means that its count is at its limit:
-    // the owner has a signal waiting, which is all that an interrupt says.
-    if (write(table->entry[data].fd, &one, sizeof one) == sizeof one)
+    if (host_signal_send(&table->sender, table->entry[data].fd))
         atomic_fetch_add_explicit(&table->entry[data].raised, 1, memory_order_relaxed);
 }
 

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "host/signal.h"
 #include "mem/address.h"
 #include "mem/gate.h"
 #include "pci/access.h"
@@ -20,6 +21,7 @@
 
 struct host_irq_table {
     struct gate *gate;
+    struct host_signal sender;
     struct {
         bool used;
         rid_t rid;
@@ -30,13 +32,15 @@ struct host_irq_table {
 };
 
 void host_irq_init(struct host_irq_table *table, struct gate *gate);
+void host_irq_fini(struct host_irq_table *table); // nothing raises any more
 // The sink for pci_segment_set_interrupt_sink(); ctx is the table.
 void host_irq_raise(void *ctx, rid_t rid, unsigned vector, uint64_t addr, uint32_t data);
 
 // `count` entries in a row for `rid`: the first index, or -ENOSPC.
 int host_irq_alloc(struct host_irq_table *table, rid_t rid, unsigned count);
 void host_irq_free(struct host_irq_table *table, unsigned first, unsigned count);
-// Points an entry at `fd` (-1: at nothing). The fd stays the caller's and must stay open while set.
+// Points an entry at `fd`, an eventfd (-1: at nothing), which stays the caller's and must stay open
+// while set. A peer may hold it too, with its flags and its count: a raise does not block.
 void host_irq_set_fd(struct host_irq_table *table, unsigned index, int fd);
 uint64_t host_irq_raised(const struct host_irq_table *table, unsigned first, unsigned count);
 

@@ -114,6 +114,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     pci_segment_destroy(f->seg);
+    host_irq_fini(&f->irqs);
     pci_function_destroy(f->pf);
     for (unsigned i = 0; i < VFS; i++)
         pci_function_destroy(f->vf[i]);

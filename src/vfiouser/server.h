@@ -66,8 +66,9 @@ struct vfiouser_device_ops {
     // the other two are 0.
     int (*dma_unmap)(void *dev, uint64_t iova, uint64_t len_bytes, bool all);
     // Vectors [start, start+count) of `index`: fds[i] is signalled on interrupt, -1 disarms it.
-    // The callback owns the fds on success: eventfds, made non-blocking (but the client shares the
-    // flag). start+count is within irq_counts[index]. count 0: disable the index, fds is NULL.
+    // The callback owns the fds on success: eventfds, made non-blocking; but the client shares the
+    // flag and the count, so a plain write() may block all the same. start+count is within
+    // irq_counts[index]. count 0: disable the index, fds is NULL.
     int (*set_irqs)(void *dev, unsigned index, unsigned start, unsigned count, const int *fds);
     int (*reset)(void *dev); // DEVICE_RESET. NULL: not announced, ENOTSUP
 };

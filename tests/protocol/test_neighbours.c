@@ -8,12 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -39,6 +41,7 @@
 #define FRAME_BYTES     600u
 #define REGION_BAR0     0u
 #define REGION_CONFIG   7u
+#define IRQ_MSIX        2u
 
 static const char config_text[] =
     "seed = \"neighbours\"; log_level = \"error\"; ports = ({ uplink = { kind = \"null\"; }; vfs = "
@@ -386,6 +389,55 @@ static void test_mailbox_storm(void **state)
     attacker_close(&a);
 }
 
+static void descriptors_fill(struct attacker *a, unsigned count)
+{
+    for (unsigned d = 0; d < count; d++) {
+        le64_put(a->memory + d * 16, MEMORY_IOVA + 0x10000);
+        le32_put(a->memory + d * 16 + 8, 0x2b000000 | 1500); // data, DEXT, RS, EOP, FCS
+        le32_put(a->memory + d * 16 + 12, 1500u << 14);
+    }
+}
+
+// The eventfd for its interrupts is shared with the daemon, flags and count too: full, and with
+// O_NONBLOCK cleared, a write to it blocks. The control thread (VTEICS) and the worker (a packet
+// sent) both have signals for it.
+static void test_interrupts_that_would_block(void **state)
+{
+    const uint64_t full = UINT64_MAX - 1;
+    struct attacker a;
+    int fd = eventfd(0, EFD_CLOEXEC), fds[3] = {fd, fd, fd};
+
+    (void)state;
+    for (unsigned vf = VF_TRAPPED; vf <= VF_MAPPED; vf++) {
+        uint64_t count = 0;
+
+        attacker_open(&a, vf);
+        attacker_handshake(&a);
+        assert_int_equal(vfiouser_client_set_irqs(a.client, IRQ_MSIX, 0, 3, fds), 0);
+        attacker_rings(&a, MEMORY_IOVA, 4096);
+        descriptors_fill(&a, 256);
+        reg_write(&a, HW_VTEIAC, HW_VTEICR_MASK);
+        reg_write(&a, HW_VTIVAR(0), HW_IVAR_VALID | HW_IVAR_VALID << 8);
+        reg_write(&a, HW_VTEIMS, HW_VTEICR_MASK);
+        reg_write(&a, HW_VTEICS, HW_VTEICR_MASK);
+        reg_read(&a, HW_VFSTATUS);
+        assert_int_equal(read(fd, &count, sizeof count), sizeof count); // they do arrive
+        assert_int_equal(write(fd, &full, sizeof full), sizeof full);
+        assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+        for (unsigned i = 1; i < 256; i++) {
+            reg_write(&a, HW_VTEICS, HW_VTEICR_MASK);
+            reg_write(&a, HW_VFTDT(0), i);
+            usleep(100);
+        }
+        neighbours_must_talk();
+        assert_int_equal(reg_read(&a, HW_VFTDH(0)), 255); // and all was sent
+        assert_int_equal(read(fd, &count, sizeof count), sizeof count);
+        assert_true(count > full); // signalled since
+        attacker_close(&a);
+    }
+    close(fd);
+}
+
 static void test_unmap_under_dma(void **state)
 {
     struct attacker a;
@@ -395,11 +447,7 @@ static void test_unmap_under_dma(void **state)
     attacker_handshake(&a);
     for (unsigned i = 0; i < 200; i++) {
         attacker_rings(&a, MEMORY_IOVA, 4096);
-        for (unsigned d = 0; d < 256; d++) {
-            le64_put(a.memory + d * 16, MEMORY_IOVA + 0x10000);
-            le32_put(a.memory + d * 16 + 8, 0x2b000000 | 1500); // data, DEXT, RS, EOP, FCS
-            le32_put(a.memory + d * 16 + 12, 1500u << 14);
-        }
+        descriptors_fill(&a, 256);
         reg_write(&a, HW_VFTDT(0), 255);
         assert_int_equal(vfiouser_client_dma_unmap(a.client, MEMORY_IOVA, MEMORY_BYTES), 0);
         assert_int_equal(
@@ -490,9 +538,13 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory_file_truncated), cmocka_unit_test(test_random_registers),
-        cmocka_unit_test(test_random_descriptors),    cmocka_unit_test(test_mailbox_storm),
-        cmocka_unit_test(test_unmap_under_dma),       cmocka_unit_test(test_config_and_resets),
+        cmocka_unit_test(test_memory_file_truncated),
+        cmocka_unit_test(test_random_registers),
+        cmocka_unit_test(test_random_descriptors),
+        cmocka_unit_test(test_mailbox_storm),
+        cmocka_unit_test(test_interrupts_that_would_block),
+        cmocka_unit_test(test_unmap_under_dma),
+        cmocka_unit_test(test_config_and_resets),
         cmocka_unit_test(test_gone_in_the_middle),
     };
     return cmocka_run_group_tests_name("neighbours", tests, setup, teardown);
