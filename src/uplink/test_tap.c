@@ -7,50 +7,22 @@
 #include <cmocka.h>
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "uplink/test_namespace.h"
 #include "uplink/uplink.h"
 
 #define IFNAME     "vireo-t0"
 #define TEST_PROTO 0x88b5 // IEEE 802 local experimental
 
 static const char *skip_reason;
-
-static bool file_write(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY);
-    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
-static void namespace_enter(void)
-{
-    char map[64];
-    unsigned uid = getuid();
-
-    if (access("/dev/net/tun", R_OK | W_OK)) {
-        skip_reason = "/dev/net/tun is not there or not accessible";
-        return;
-    }
-    if (!unshare(CLONE_NEWNET))
-        return;
-    snprintf(map, sizeof map, "0 %u 1", uid);
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNET) || !file_write("/proc/self/uid_map", map))
-        skip_reason = "no private network namespace for this user (unshare is refused)";
-}
 
 static void skip_where_not_possible(void)
 {
@@ -158,24 +130,22 @@ static void test_too_long_for_buffer_is_dropped(void **state)
 
 static void test_interface_down(void **state)
 {
-    struct ifreq ifr = {.ifr_name = IFNAME};
     struct uplink_counts counts;
     struct uplink *up;
     uint8_t frame[60];
     struct iovec iov = {frame, sizeof frame};
-    int fd;
 
     (void)state;
     skip_where_not_possible();
     up = tap_uplink();
-    fd = socket(AF_INET, SOCK_DGRAM, 0);
-    assert_int_equal(ioctl(fd, SIOCSIFFLAGS, &ifr), 0);
+    assert_int_equal(test_interface_set(IFNAME, false), 0);
     assert_false(uplink_link_is_up(up));
     frame_fill(frame, sizeof frame);
     assert_int_equal(uplink_send(up, &iov, 1), -EIO);
     uplink_counts_get(up, &counts);
     assert_int_equal(counts.tx_drops, 1);
-    close(fd);
+    assert_int_equal(test_interface_set(IFNAME, true), 0);
+    assert_true(uplink_link_is_up(up));
     uplink_close(up);
 }
 
@@ -225,7 +195,7 @@ int main(void)
     };
     int failed;
 
-    namespace_enter();
+    skip_reason = test_namespace_enter();
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     return failed ? failed : skip_reason ? 77 : 0; // 77: Meson counts it as skipped
 }
