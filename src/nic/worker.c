@@ -18,6 +18,7 @@
 
 #include "base/bits.h"
 #include "base/clock.h"
+#include "nic/crowd.h"
 #include "nic/doorbell.h"
 #include "nic/forward.h"
 #include "nic/port.h"
@@ -39,6 +40,9 @@ static const struct nic_backoff_step backoff[] = {
     {"10ms", 0, 10 * NS_PER_MS},
 };
 
+// The shortest of these sleeps where others want the worker's core.
+#define CROWDED_SLEEP_NS (100 * NS_PER_US)
+
 struct worker_port {
     struct nic_port *port;
     bool cable_readable;    // the last sleep ended because of it
@@ -57,6 +61,7 @@ struct nic_worker {
     pthread_t thread;
     bool started;
     unsigned quiet_rounds;
+    struct nic_crowd crowd;
     uint64_t deadline_ns; // earliest of what moderation and waiting queues are due
     _Atomic uint64_t batches, idle_batches, wakeups, sleeps, frames;
 };
@@ -328,6 +333,15 @@ static uint64_t backoff_ns(unsigned quiet_rounds)
     return backoff[ARRAY_LEN(backoff) - 1].sleep_ns;
 }
 
+static uint64_t doorbell_pause_ns(struct nic_worker *worker, uint64_t now_ns)
+{
+    uint64_t pause_ns = backoff_ns(worker->quiet_rounds);
+
+    if (pause_ns < CROWDED_SLEEP_NS && nic_crowd_is(&worker->crowd, now_ns))
+        pause_ns = CROWDED_SLEEP_NS;
+    return pause_ns;
+}
+
 // Until when the worker may sleep: UINT64_MAX: until somebody wakes it.
 static uint64_t sleep_deadline(struct nic_worker *worker, uint64_t now_ns)
 {
@@ -335,9 +349,12 @@ static uint64_t sleep_deadline(struct nic_worker *worker, uint64_t now_ns)
 
     for (unsigned i = 0; i < worker->port_count; i++) {
         const struct worker_port *wp = &worker->port[i];
+        uint64_t look_ns = UINT64_MAX;
 
-        if (has_doorbells(wp->port) && now_ns + backoff_ns(worker->quiet_rounds) < deadline_ns)
-            deadline_ns = now_ns + backoff_ns(worker->quiet_rounds);
+        if (has_doorbells(wp->port))
+            look_ns = now_ns + doorbell_pause_ns(worker, now_ns);
+        if (look_ns < deadline_ns)
+            deadline_ns = look_ns;
         if (wp->cable_mute_ns > now_ns && wp->cable_mute_ns < deadline_ns)
             deadline_ns = wp->cable_mute_ns;
     }
@@ -379,6 +396,7 @@ static void *run(void *arg)
 
     prctl(PR_SET_NAME, "vireo-worker");
     prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
+    nic_crowd_open(&worker->crowd);
     gate_enter(&worker->inside);
     while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
         uint64_t now_ns, deadline_ns;
@@ -396,6 +414,7 @@ static void *run(void *arg)
         gate_enter(&worker->inside);
     }
     gate_leave(&worker->inside);
+    nic_crowd_close(&worker->crowd);
     return NULL;
 }
 
