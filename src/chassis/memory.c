@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Where something must have been written before a kernel runs, and how much of a page is looked at.
+// Where something must have been written before a kernel runs.
 #define LOW_MEMORY_BYTES (16u << 20)
-#define LOOK_BYTES       64u
 #define PAGE_BYTES       4096u
 
 #define HOW_TO                                                                                     \
@@ -137,21 +136,23 @@ bool chassis_memory_is_there(const struct chassis_memory *memory)
     return mem_space_at(memory->space, (hpa_t){0}, 1, MEM_READ, NULL);
 }
 
-// SeaBIOS leaves its vectors in the first pages, OVMF itself in the first 16 MiB.
+static bool page_is_blank(const struct chassis_memory *memory, uint64_t addr)
+{
+    const uint8_t *page = mem_space_at(memory->space, (hpa_t){addr}, PAGE_BYTES, MEM_READ, NULL);
+
+    // Blank is what equals itself moved by one, and starts with a zero.
+    return !page || (!page[0] && !memcmp(page, page + 1, PAGE_BYTES - 1));
+}
+
+// SeaBIOS leaves its vectors in the first pages. OVMF clears those, and is itself somewhere in the
+// first 16 MiB: behind holes (VGA, ROMs), so in other regions than address 0.
 static bool low_memory_is_blank(const struct chassis_memory *memory)
 {
-    uint64_t len = 0;
-    const uint8_t *low = mem_space_at(memory->space, (hpa_t){0}, LOOK_BYTES, MEM_READ, &len);
-
-    if (!low)
-        return false;
-    for (uint64_t at = 0; at + LOOK_BYTES <= len && at < LOW_MEMORY_BYTES; at += PAGE_BYTES) {
-        for (unsigned i = 0; i < LOOK_BYTES; i++) {
-            if (low[at + i])
-                return false;
-        }
+    for (uint64_t addr = 0; addr < LOW_MEMORY_BYTES; addr += PAGE_BYTES) {
+        if (!page_is_blank(memory, addr))
+            return false;
     }
-    return true;
+    return chassis_memory_is_there(memory);
 }
 
 const char *chassis_memory_fault(const struct chassis_memory *memory)

@@ -201,6 +201,30 @@ static void test_private_memory(void **state)
     close(fd);
 }
 
+// OVMF clears the first pages, and is itself behind the holes for VGA and ROMs.
+static void test_memory_with_holes(void **state)
+{
+    const uint64_t hole = 0xa0000;
+    struct test_chassis *t = *state;
+    int fd = memfd_create("vireo-test", MFD_CLOEXEC);
+    struct vfiouser_dma_map low = {.len_bytes = hole, .read = true, .write = true, .fd = fd};
+    struct vfiouser_dma_map high = {
+        .len_bytes = RAM_LEN, .iova = 0x100000, .read = true, .write = true, .fd = fd};
+
+    high.fd_offset = high.iova;
+    assert_int_equal(ftruncate(fd, 0x100000 + RAM_LEN), 0);
+    assert_int_equal(t->device.ops->dma_map(t->chassis, &low), 0);
+    assert_int_equal(t->device.ops->dma_map(t->chassis, &high), 0);
+    test_place(t, TEST_BASE);
+    assert_int_equal(test_bar_get(t, CHASSIS_DRHD_OFFSET, 8), UINT64_MAX);
+    // The last byte of a page in the second region.
+    assert_int_equal(pwrite(fd, "x", 1, 0x100fff), 1);
+    assert_int_equal(t->device.ops->reset(t->chassis), 0);
+    test_place(t, TEST_BASE);
+    assert_int_equal(test_bar_get(t, CHASSIS_DRHD_OFFSET, 4), 0x10);
+    close(fd);
+}
+
 // --- interrupts, on a real socket
 // -----------------------------------------------------------------
 
@@ -357,6 +381,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory_without_a_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_private_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_memory_with_holes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_interrupts, listen_setup, listen_teardown),
         cmocka_unit_test_setup_teardown(test_fault_interrupt, listen_setup, listen_teardown),
         cmocka_unit_test_setup_teardown(test_client_goes, listen_setup, listen_teardown),
