@@ -251,11 +251,14 @@ static void put_memory_window(struct table *t, uint32_t first, uint32_t len)
 #define UNIQUE_ID           0x51u
 
 // Through CF8/CFC: ECAM of segment 0 may not be known yet when _INI runs. CFOK is what the host
-// bridge's _STA returns.
+// bridge's _STA returns. That the kernel has come is said first: with the BAR elsewhere, or
+// nowhere, nothing else would tell.
 static void put_init(struct table *t)
 {
     size_t method = method_begin(t, "_INI", 0, true), body;
 
+    put_store(t, CONFIG_ADDRESS(CHASSIS_CARRIER_HIDE), "CADR");
+    put_store(t, CHASSIS_CARRIER_COME_VALUE, "CDAT");
     put_store(t, CONFIG_ADDRESS(0x10), "CADR");
     put8(t, AML_IF);
     body = package_begin(t);

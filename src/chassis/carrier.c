@@ -10,6 +10,7 @@
 enum { HDR_COMMAND = 0x04, HDR_BAR0 = 0x10 };
 #define COMMAND_MEMORY 0x0002u
 #define BAR_MASK       (~(CHASSIS_BAR_LEN_BYTES - 1))
+#define BASE_NONE      1u        // of base_told: the BAR has no place
 #define CLASS_SYSTEM   0x088000u // system peripheral, other
 
 void carrier_reset(struct carrier *carrier)
@@ -61,21 +62,35 @@ static uint8_t mask_at(uint32_t offset)
     }
 }
 
-// Firmware enables memory decode when it has placed all BARs.
+// Firmware enables memory decode when it has placed all BARs; OVMF leaves it off where it had no
+// room for one, and so does Linux.
 static void placement_check(struct carrier *carrier)
 {
     uint32_t bar = le32_get(carrier->config + HDR_BAR0);
+    bool decodes = le16_get(carrier->config + HDR_COMMAND) & COMMAND_MEMORY;
+    bool kernel_came =
+        le32_get(carrier->config + CHASSIS_CARRIER_HIDE) == CHASSIS_CARRIER_COME_VALUE;
 
-    if (!(le16_get(carrier->config + HDR_COMMAND) & COMMAND_MEMORY) || carrier_is_placed(carrier) ||
-        bar == carrier->base_told)
+    if (carrier_is_placed(carrier))
         return;
-    carrier->base_told = bar;
-    log_error(
-        "chassis: the VM's firmware has placed the carrier's BAR at %08x, and the ACPI tables "
-        "say %08x: refused, the VM sees no card. With SeaBIOS use the default base and leave "
-        "room below 4 GiB; with other firmware (OVMF) start vireod with --chassis-base "
-        "0x%08x",
-        bar, carrier->base, bar);
+    if (decodes && bar != carrier->base_told) {
+        carrier->base_told = bar;
+        log_limited(
+            LOG_LEVEL_ERROR,
+            "chassis: the VM's firmware has placed the carrier's BAR at %08x, and the ACPI tables "
+            "say %08x: refused, the VM sees no card. With SeaBIOS use the default base and leave "
+            "room below 4 GiB; with other firmware (OVMF) start vireod with --chassis-base "
+            "0x%08x",
+            bar, carrier->base, bar);
+    } else if (!decodes && kernel_came && carrier->base_told != BASE_NONE) {
+        carrier->base_told = BASE_NONE;
+        log_limited(
+            LOG_LEVEL_ERROR,
+            "chassis: the VM's firmware has not placed the carrier's BAR, which needs %u MiB "
+            "below 4 GiB: refused, the VM sees no card. Give the VM another size of memory, "
+            "or fewer devices with large BARs",
+            CHASSIS_BAR_LEN_BYTES / CHASSIS_MIB);
+    }
 }
 
 bool carrier_config_write(struct carrier *carrier, uint32_t offset, const uint8_t *buf,

@@ -31,9 +31,10 @@
 // The carrier itself, among QEMU's devices: 0000:00:10.0. Its tables reach it by that address.
 #define CHASSIS_CARRIER_SLOT 0x10u
 // Configuration register: this value makes the carrier invisible until the next reset, so that no
-// OS moves its BAR.
+// OS moves its BAR. The other value says that the OS is at the tables; then it looks at the BAR.
 #define CHASSIS_CARRIER_HIDE       0x40u
 #define CHASSIS_CARRIER_HIDE_VALUE 0x45444948u // "HIDE"
+#define CHASSIS_CARRIER_COME_VALUE 0x454d4f43u // "COME"
 
 // Nobody's, as far as the list of IDs goes; an OS sees the root port only, and drives it by class.
 #define CHASSIS_VENDOR_ID           0x5649u // "VI"

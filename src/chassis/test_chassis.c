@@ -92,6 +92,62 @@ static void test_placement(void **state)
     assert_int_equal(test_bar_get(t, CHASSIS_DRHD_OFFSET, 4), 0x10);
 }
 
+// What is logged while `cycles` runs.
+static void log_capture(struct test_chassis *t, void (*cycles)(struct test_chassis *t), char *text,
+                        size_t len)
+{
+    int file = memfd_create("vireo-log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+    ssize_t n;
+
+    fflush(stderr);
+    assert_true(file >= 0 && saved >= 0 && dup2(file, STDERR_FILENO) >= 0);
+    cycles(t);
+    fflush(stderr);
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    n = pread(file, text, len - 1, 0);
+    assert_true(n >= 0);
+    text[n] = 0;
+    close(saved);
+    close(file);
+}
+
+static void kernel_comes(struct test_chassis *t)
+{
+    test_config_set(t, CHASSIS_CARRIER_HIDE, 4, CHASSIS_CARRIER_COME_VALUE);
+}
+
+static void place_elsewhere(struct test_chassis *t)
+{
+    test_place(t, 0x80000000);
+    kernel_comes(t);
+}
+
+// Where the BAR is not where the tables say, the log says what to do; once.
+static void test_wrong_places_are_named(void **state)
+{
+    struct test_chassis *t = *state;
+    char text[2048];
+
+    log_capture(t, place_elsewhere, text, sizeof text);
+    assert_non_null(strstr(text, "--chassis-base 0x80000000"));
+    log_capture(t, place_elsewhere, text, sizeof text);
+    assert_string_equal(text, "");
+    // Firmware found no room: no place, no decoding.
+    assert_int_equal(t->device.ops->reset(t->chassis), 0);
+    log_capture(t, kernel_comes, text, sizeof text);
+    assert_non_null(strstr(text, "has not placed the carrier's BAR, which needs 512 MiB"));
+    log_capture(t, kernel_comes, text, sizeof text);
+    assert_string_equal(text, "");
+    // All is well.
+    assert_int_equal(t->device.ops->reset(t->chassis), 0);
+    test_place(t, TEST_BASE);
+    log_capture(t, kernel_comes, text, sizeof text);
+    assert_string_equal(text, "");
+    assert_int_equal(test_config_get(t, 0, 4), 0x00015649);
+    HIDE(t);
+    assert_true(chassis_is_booted(t->chassis));
+}
+
 static void test_hides_until_reset(void **state)
 {
     struct test_chassis *t = *state;
@@ -376,6 +432,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bases),
         cmocka_unit_test_setup_teardown(test_placement, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_wrong_places_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hides_until_reset, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_takes_all_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
