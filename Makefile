@@ -25,25 +25,26 @@ demo:
 	@$(PYTHON) tests/e2e/demo.py $(if $(JSON),--json "$(JSON)")
 
 demo-chassis:
-	@scripts/setup demo
+	@scripts/setup dpdk
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) tests/e2e/demo_chassis.py $(if $(JSON),--json "$(JSON)")
 
 # All of chassis mode on two kernels: this Debian's and the next one's.
 test-chassis:
 	@scripts/setup chassis
+	@scripts/setup dpdk
 	@$(MAKE) --no-print-directory all
 	@failed=0; \
-	$(PYTHON) tests/e2e/demo_chassis.py $(if $(JSON),--json "$(JSON)") || failed=1; \
-	$(PYTHON) tests/e2e/demo_chassis.py --newer-kernel \
+	$(PYTHON) tests/e2e/demo_chassis.py --all $(if $(JSON),--json "$(JSON)") || failed=1; \
+	$(PYTHON) tests/e2e/demo_chassis.py --all --newer-kernel \
 	    $(if $(JSON),--json "$(JSON).newer-kernel") || failed=1; \
 	exit $$failed
 
-# VFs that are vfio-pci's, driven by our own driver and by DPDK's testpmd.
+# Of that, VFs that are vfio-pci's, driven by our own driver and by DPDK's testpmd.
 test-chassis-vfio:
 	@scripts/setup dpdk
 	@$(MAKE) --no-print-directory all
-	@$(PYTHON) tests/e2e/chassis_vfio.py $(if $(JSON),--json "$(JSON)")
+	@$(PYTHON) tests/e2e/demo_chassis.py --groups user-space $(if $(JSON),--json "$(JSON)")
 
 # A guest inside the VM that has the card. Emulated twice: minutes, 15 at most.
 test-nested:
@@ -63,6 +64,13 @@ bench bench-full:
 	@$(BUILD)/vireo-bench dataplane --peers scripts/bench-peer \
 	    $(if $(filter bench-full,$@),--full --rounds 9) $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
 
+# Two guests of one kind on Vireo's VFs, and on QEMU's virtio-net, igb and e1000e.
+bench-vms:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory all
+	@scripts/bench-setup || echo "make: continuing without the peers that are missing" >&2
+	@$(PYTHON) tests/e2e/bench_vms.py $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
+
 clean:
 	@rm -rf build-asan build-fuzz
 	@if [ -d $(BUILD) ]; then find $(BUILD) -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +; fi
@@ -74,14 +82,18 @@ help:
 	@echo "make                    builds build/vireod, build/vireo and build/vireo-bench"
 	@echo "make demo [JSON=FILE]   installs what is missing, builds, and shows two unmodified VMs"
 	@echo "                        talking through two VFs; FILE gets the results as JSON"
-	@echo "make demo-chassis       shows a stock Linux in one VM as the SR-IOV host, with stock ixgbe"
-	@echo "make test-chassis       checks that on the stock kernels of this Debian and of the next"
-	@echo "make test-chassis-vfio  VFs there in user space: by our driver, by DPDK's testpmd"
+	@echo "make demo-chassis       shows a stock Linux in one VM as the SR-IOV host, with stock ixgbe,"
+	@echo "                        vfio-pci, our own driver and DPDK's (about 6 minutes)"
+	@echo "make test-chassis       checks that, and guests and drivers that come and go, on the stock"
+	@echo "                        kernels of this Debian and of the next (about 20 minutes)"
+	@echo "make test-chassis-vfio  of that, VFs in user space: by our driver, by DPDK's testpmd"
 	@echo "make test-nested        checks a VM inside that VM, whose VF comes through vfio-pci (slow)"
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
 	@echo "make bench [JSON=FILE]  installs what it is measured against (DPDK, Open vSwitch), and"
 	@echo "                        measures the data plane beside it; make bench-full: all of it"
+	@echo "make bench-vms          compares TCP and ping of two VMs on Vireo with QEMU's virtio-net"
+	@echo "                        (vhost-user), igb and e1000e"
 	@echo "make clean              removes what was built (the fetched packages stay in build/cache)"
 	@echo "make distclean          removes those too"
 
-.PHONY: all needs-nothing demo demo-chassis test test-chassis test-chassis-vfio test-nested clean distclean help
+.PHONY: all needs-nothing demo demo-chassis test test-chassis test-chassis-vfio test-nested bench bench-full bench-vms clean distclean help

@@ -59,6 +59,8 @@ class NicMachine(qemu.Machine):
 class Subject:
     """Two guests and what joins them."""
 
+    is_ours = False
+
     def __init__(self, name, title, setup, run_dir):
         self.name, self.title, self.setup, self.run_dir = name, title, setup, run_dir
         self.vms, self.machines, self.helpers = [], [], []
@@ -180,6 +182,8 @@ class Subject:
 class VireoSubject(Subject):
     """Stock ixgbevf on VFs of one vireod."""
 
+    is_ours = True
+
     def __init__(self, form, title, setup, run_dir, vireod, config_text):
         super().__init__(form, title, setup, run_dir)
         self.form, self.vireod, self.config_text = form, vireod, config_text
@@ -208,13 +212,15 @@ class VireoSubject(Subject):
 class FixedModeration(Subject):
     """The guests of another subject, with a fixed interrupt interval."""
 
+    is_ours = True
+
     def __init__(self, name, title, other):
         super().__init__(name, title, other.setup, other.run_dir)
         self.other = other
 
     def start(self):
-        if self.other.why:
-            raise BenchError(self.other.why)
+        if self.other.why or not self.other.vms:
+            raise BenchError(self.other.why or f"its guests are those of '{self.other.name}'")
         self.vms, self.machines, self.helpers = (self.other.vms, self.other.machines,
                                                  self.other.helpers)
 
@@ -378,27 +384,32 @@ class Bench:
                 if a and b and b["gbps"]]
 
     def print_speed(self):
-        own = [s for s in self.subjects if isinstance(s, (VireoSubject, FixedModeration))]
-        main = [s for s in own if isinstance(s, VireoSubject)]
-        heads = ["median [min..max]", "TCP, Gbit/s", "ping, ms", "CPU s/GB", "cores", "resent",
-                 *(f"{s.name} / this" for s in main)]
         rows = []
         for subject in self.subjects:
-            if not any(subject.samples):
-                rows.append([subject.title, f"not measured: {subject.why}", *[""] * (len(heads) - 2)])
-                continue
-            row = [subject.title, spread(self.values(subject, "gbps"), 2),
-                   spread(self.values(subject, "rtt_ms"), 2),
-                   f"{statistics.median(self.values(subject, 'cpu_s_per_gb')):.1f}",
-                   f"{statistics.median(self.values(subject, 'cores')):.2f}",
-                   f"{statistics.median(self.values(subject, 'resent')):.0f}"]
-            for ours in main:
-                ratios = self.ratio(ours, subject)
-                self.ratios.setdefault(ours.name, {})[subject.name] = ratios
-                row.append("" if ours is subject or subject in own else spread(ratios, 2))
-            rows.append(row)
+            if any(subject.samples):
+                rows.append([subject.title, spread(self.values(subject, "gbps"), 2),
+                             spread(self.values(subject, "rtt_ms"), 2),
+                             f"{statistics.median(self.values(subject, 'cpu_s_per_gb')):.1f}",
+                             f"{statistics.median(self.values(subject, 'cores')):.2f}",
+                             f"{statistics.median(self.values(subject, 'resent')):.0f}"])
         self.report.say()
-        table(self.report, heads, rows)
+        table(self.report, ["median [min..max]", "TCP, Gbit/s", "ping, ms", "CPU s/GB", "cores",
+                            "resent"], rows)
+        for subject in self.subjects:
+            if not any(subject.samples):
+                self.report.say(f"{subject.title}: not measured: {subject.why}")
+
+    def print_ratios(self):
+        """Our TCP by each peer's, round by round."""
+        ours = [s for s in self.subjects if s.is_ours and any(s.samples)]
+        peers = [s for s in self.subjects if not s.is_ours and any(s.samples)]
+        for one in ours:
+            self.ratios[one.name] = {peer.name: self.ratio(one, peer) for peer in peers}
+        if ours and peers:
+            self.report.say()
+            table(self.report, ["TCP, by the peer's of the same round", *(s.name for s in ours)],
+                  [[peer.title, *(spread(self.ratios[one.name][peer.name], 2) for one in ours)]
+                   for peer in peers])
 
     def print_costs(self):
         """By counters of the card's: what a frame and an interrupt cost in messages."""
@@ -412,26 +423,26 @@ class Bench:
             frames, interrupts = total["tx_frames"], max(1, total["interrupts"])
             rows.append([subject.title, f"{interrupts / frames:.4f}",
                          f"{total['messages'] / frames:.4f}",
-                         f"{total['messages'] / interrupts:.3f}",
-                         *(f"{total[kind + '_cycles'] / interrupts:.3f}" for kind in CYCLES),
-                         f"{total['doorbell_cycles']}",
-                         f"{total['rx_no_descriptor_drops'] / frames:.5f}"])
+                         f"{total['messages'] / interrupts:.2f}",
+                         *(f"{total[kind + '_cycles'] / interrupts:.2f}" for kind in CYCLES),
+                         f"{100 * total['rx_no_descriptor_drops'] / frames:.2f} %"])
         if rows:
-            self.report.say()
-            table(self.report, ["TCP, both guests", "interrupts/frame", "messages/frame",
-                                "messages/interrupt", "of them doorbell", "mask", "VTEITR",
-                                "mailbox", "other", "doorbells in all", "dropped, ring full"],
-                  rows)
+            self.report.say("\nMessages during TCP, both guests, by frame and by interrupt. "
+                            "Drops: the receive ring was full.")
+            table(self.report, ["", "interrupts/frame", "messages/frame", "/interrupt: all",
+                                "doorbell", "VTEIMS", "VTEITR", "mailbox", "other", "drops"], rows)
         rows = []
         for subject in self.subjects:
             samples = [s for s in subject.samples if s]
             if samples:
                 data = sum(s["bytes"] for s in samples)
-                rows.append([subject.title,
-                             f"{sum(s['guest_interrupts'] for s in samples) / data * 1e6:.1f}",
-                             f"{sum(s['guest_packets'] for s in samples) / data * 1e6:.1f}"])
+                interrupts = sum(s["guest_interrupts"] for s in samples)
+                packets = sum(s["guest_packets"] for s in samples)
+                rows.append([subject.title, f"{interrupts / packets:.4f}",
+                             f"{interrupts / data * 1e6:.1f}", f"{packets / data * 1e6:.1f}"])
         self.report.say()
-        table(self.report, ["as the guests count", "interrupts/MB", "packets sent/MB"], rows)
+        table(self.report, ["As the guests count, during TCP", "interrupts/packet sent",
+                            "interrupts/MB", "packets sent/MB"], rows)
 
     def print_goals(self):
         named = {s.name: s for s in self.subjects}
@@ -495,6 +506,7 @@ def main():
         report.say("\nbench-vms: interrupted")
         return 130
     bench.print_speed()
+    bench.print_ratios()
     bench.print_costs()
     goals = bench.print_goals()
     report.say(f"\nin {time.monotonic() - report.started:.0f} s")
