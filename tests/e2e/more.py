@@ -5,7 +5,6 @@ guests and drivers, settings changed while they run, and uplinks.
 Usage: more.py [--json FILE] [--only SCENE]... [--vireod FILE]
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -18,12 +17,10 @@ import sys
 import time
 from pathlib import Path
 
-import initramfs
 import process
+import program
 import qemu
-from checks import Report
 from daemon import Daemon, DaemonError
-from demo import TOP, finish, prepare
 from scene import LINK_LIMIT_S, TEST_ETHERTYPE, Scene, Vm, ping_figures
 
 PORT = """ports = ({{
@@ -293,6 +290,7 @@ class Tap(Scene):
     def list_checks(self):
         return (*self.basic_checks(),
                 ("guest pings the host", self.check_ping_host),
+                ("the tap set down and up", self.check_cable),
                 ("TCP guest to host, SHA-256", self.check_to_host),
                 ("TCP host to guest, SHA-256", self.check_from_host),
                 *self.last_checks())
@@ -300,11 +298,28 @@ class Tap(Scene):
     def in_namespace(self, *command):
         return ["nsenter", "-t", str(self.daemon.process.pid), "-n", *command]
 
+    def ip(self, *words):
+        subprocess.run(self.in_namespace("ip", *words), check=True, capture_output=True)
+
     def check_ping_host(self, check):
-        subprocess.run(self.in_namespace("ip", "addr", "add", f"{TAP_ADDRESS}/24", "dev", TAP_NAME),
-                       check=True, capture_output=True)
-        subprocess.run(self.in_namespace("ip", "link", "set", TAP_NAME, "up"), check=True,
-                       capture_output=True)
+        self.ip("addr", "add", f"{TAP_ADDRESS}/24", "dev", TAP_NAME)
+        self.ip("link", "set", TAP_NAME, "up")
+        self.expect_ping_host(check)
+
+    def check_cable(self, check):
+        """Pulled and plugged in again: what the guest's kernel sees."""
+        guest, seconds = self.vms[0].guest, []
+        carrier = f"cat /sys/class/net/{self.vms[0].interface}/carrier"
+        for state, value in (("down", "0"), ("up", "1")):
+            start = time.monotonic()
+            self.ip("link", "set", TAP_NAME, state)
+            ok, seen = guest.poll(carrier, f"^{value}", LINK_LIMIT_S)
+            check.expect(ok, f"carrier {value} in the guest", seen)
+            seconds.append(round(time.monotonic() - start, 1))
+        self.expect_ping_host(check)
+        check.note(f"seen after {seconds[0]} and {seconds[1]} s", seconds=seconds)
+
+    def expect_ping_host(self, check):
         vm = self.vms[0]
         up, output = vm.guest.poll(f"ping -c 10 -i 0.05 -W 1 {TAP_ADDRESS}", " 0% packet loss", 10)
         check.expect(up, "answers", output)
@@ -506,7 +521,7 @@ SCENES = {
 
 def run_scenes(args, report):
     with process.run_directory() as run_dir:
-        setup = prepare(report, run_dir)
+        setup = program.prepare(report, run_dir)
         for name in args.only or SCENES:
             title, make = SCENES[name]
             report.start_group(name, f"== {title}")
@@ -514,22 +529,9 @@ def run_scenes(args, report):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="More tests on stock guests.")
-    parser.add_argument("--json", metavar="FILE", help="write the results for programs")
+    parser = program.arguments("More tests on stock guests.", config=False)
     parser.add_argument("--only", action="append", choices=SCENES, help="these scenes only")
-    parser.add_argument("--vireod", type=Path, default=TOP / "build" / "vireod")
-    args = parser.parse_args()
-    report = Report()
-    process.catch_signals()
-    try:
-        run_scenes(args, report)
-    except (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError) as error:
-        report.say(f"more: {error}")
-        return 2
-    except (KeyboardInterrupt, process.Interrupted):
-        report.say("\nmore: interrupted")
-        return 130
-    return finish(report, args.json)
+    return program.run("more", parser.parse_args(), run_scenes)
 
 
 if __name__ == "__main__":
