@@ -331,7 +331,8 @@ struct pci_segment *chassis_segment(const struct chassis *chassis)
 
 void chassis_device_describe(struct chassis *chassis, struct vfiouser_device *out)
 {
-    *out = (struct vfiouser_device){.name = "chassis", .ops = &carrier_ops, .ctx = chassis};
+    *out = (struct vfiouser_device){
+        .name = "chassis", .ops = &carrier_ops, .ctx = chassis, .posts_dma = true};
     for (unsigned i = 0; i < VFIOUSER_REGIONS; i++)
         out->regions[i].mmap_fd = -1;
     out->regions[REGION_BAR0] = (struct vfiouser_region){

@@ -447,15 +447,27 @@ size_t vfiouser_region_access_build(uint8_t *payload, const struct vfiouser_regi
     return sizeof wire;
 }
 
-size_t vfiouser_dma_write_build(uint8_t *payload, uint64_t address, const void *data,
-                                uint32_t len_bytes)
+size_t vfiouser_dma_write_build(uint8_t *payload, bool short_count, uint64_t address,
+                                const void *data, uint32_t len_bytes)
 {
+    // Little-endian: the first form's count is the lower half of the other's.
     struct vfiouser_wire_dma_write wire = {.address = htole64(address),
                                            .count = htole64(len_bytes)};
+    size_t data_at = short_count ? VFIOUSER_DMA_WRITE_SHORT : sizeof wire;
+
+    memset(payload, 0, sizeof wire + len_bytes);
+    memcpy(payload, &wire, data_at);
+    memcpy(payload + data_at, data, len_bytes);
+    return sizeof wire + len_bytes;
+}
+
+size_t vfiouser_dma_write_probe_build(uint8_t *payload)
+{
+    struct vfiouser_wire_dma_write wire = {.count = htole64(1ull << 32)};
 
     memcpy(payload, &wire, sizeof wire);
-    memcpy(payload + sizeof wire, data, len_bytes);
-    return sizeof wire + len_bytes;
+    memset(payload + sizeof wire, 0, 4);
+    return sizeof wire + 4;
 }
 
 int vfiouser_write_multi_count(const uint8_t *payload, size_t len)

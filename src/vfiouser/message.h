@@ -144,14 +144,16 @@ struct vfiouser_wire_region_access {
 _Static_assert(sizeof(struct vfiouser_wire_region_access) == 16, "wire");
 _Static_assert(offsetof(struct vfiouser_wire_region_access, count) == 12, "wire");
 
-// DMA_WRITE. QEMU's client has the specification's count of 64 bits in 11.1; one of 32, with the
-// data 4 bytes earlier, was in the first versions that had a client.
+// DMA_WRITE. The specification's count has 64 bits, and so has that of QEMU 11.1; the client's
+// first form, in the QEMU that it came with, has a count of 32 bits, the data right behind it, and
+// wants 4 more bytes at the end (the padding of its structure counts as a part of the message).
 struct vfiouser_wire_dma_write {
     uint64_t address;
     uint64_t count; // then data
 };
 #define VFIOUSER_DMA_WRITE_FIXED 16u
 _Static_assert(sizeof(struct vfiouser_wire_dma_write) == VFIOUSER_DMA_WRITE_FIXED, "wire");
+#define VFIOUSER_DMA_WRITE_SHORT 12u // up to the data, in the first form
 
 struct vfiouser_wire_multi_write {
     uint64_t offset;
@@ -247,9 +249,14 @@ int vfiouser_region_write_parse(const uint8_t *payload, size_t len,
                                 struct vfiouser_region_access *out);
 // The 16 bytes in front of the data, in requests and replies alike.
 size_t vfiouser_region_access_build(uint8_t *payload, const struct vfiouser_region_access *in);
-// A DMA_WRITE of `len_bytes`: the fixed part and the data. `payload` has room for both.
-size_t vfiouser_dma_write_build(uint8_t *payload, uint64_t address, const void *data,
-                                uint32_t len_bytes);
+// A DMA_WRITE of `len_bytes`: VFIOUSER_DMA_WRITE_FIXED bytes and as many as the data has, in both
+// forms. `payload` has room for them.
+size_t vfiouser_dma_write_build(uint8_t *payload, bool short_count, uint64_t address,
+                                const void *data, uint32_t len_bytes);
+// A DMA_WRITE that writes nothing whichever form its reader has, and tells which: to the first form
+// it is one of no bytes, which works; to the specification's it has too few bytes for its count.
+// VFIOUSER_DMA_WRITE_FIXED + 4 bytes.
+size_t vfiouser_dma_write_probe_build(uint8_t *payload);
 // The number of writes, or -EINVAL where it does not agree with `len`.
 int vfiouser_write_multi_count(const uint8_t *payload, size_t len);
 // Write `i` of a payload that vfiouser_write_multi_count() accepted.

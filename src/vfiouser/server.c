@@ -39,6 +39,10 @@ struct connection {
     uint32_t events; // what `source` waits for
     pid_t pid;
     uint32_t data_max; // agreed in VERSION
+    // What form of DMA_WRITE the client reads (message.h).
+    bool is_probed, awaits_probe;
+    uint16_t probe_id;
+    bool short_count; // under out_lock
     // Close when the present message is done: its handling must not free what it runs on.
     const char *doomed;
 };
@@ -273,12 +277,51 @@ static int first_message(struct connection *conn, struct vfiouser_message *messa
     return sent;
 }
 
+// Asks which form of DMA_WRITE the client reads. It answers when it likes, nobody waits. 0, or
+// -errno: then the connection is to be closed.
+static int probe_send(struct connection *conn)
+{
+    struct vfiouser_server *server = conn->server;
+    struct vfiouser_header header = {.command = VFIOUSER_DMA_WRITE, .flags = VFIOUSER_TYPE_COMMAND};
+    uint8_t payload[VFIOUSER_DMA_WRITE_FIXED + 4];
+    size_t len = vfiouser_dma_write_probe_build(payload);
+    int err;
+
+    header.size = VFIOUSER_HEADER_LEN + (uint32_t)len;
+    conn->is_probed = conn->awaits_probe = true;
+    pthread_mutex_lock(&server->out_lock);
+    header.id = conn->probe_id = server->post_id++;
+    err = vfiouser_socket_send(conn->sock, &header, payload, len, NULL, 0);
+    pthread_mutex_unlock(&server->out_lock);
+    return err;
+}
+
+// A client answers in the order of what it was asked: of several replies with the probe's ID, the
+// first is the probe's.
+static bool probe_take(struct connection *conn, const struct vfiouser_header *reply)
+{
+    bool short_count = !(reply->flags & VFIOUSER_FLAG_ERROR);
+
+    if (!conn->awaits_probe || reply->command != VFIOUSER_DMA_WRITE || reply->id != conn->probe_id)
+        return false;
+    conn->awaits_probe = false;
+    pthread_mutex_lock(&conn->server->out_lock);
+    conn->short_count = short_count;
+    pthread_mutex_unlock(&conn->server->out_lock);
+    log_info("vfiouser: %s: client PID %d reads DMA_WRITEs with a count of %u bits",
+             conn->server->name, (int)conn->pid, short_count ? 32 : 64);
+    return true;
+}
+
 static int later_message(struct connection *conn, struct vfiouser_message *message)
 {
     struct vfiouser_server *server = conn->server;
     struct vfiouser_session session = {&server->device, &server->counts, conn->data_max};
-    int err;
+    int err, sent;
 
+    if ((message->header.flags & VFIOUSER_FLAG_TYPE) == VFIOUSER_TYPE_REPLY &&
+        probe_take(conn, &message->header))
+        return 0;
     // An answer to a reply would be the start of an endless exchange. QEMU tells of a DMA_WRITE
     // that failed, though it was asked not to.
     if ((message->header.flags & (VFIOUSER_FLAG_TYPE | VFIOUSER_FLAG_ERROR)) ==
@@ -301,7 +344,14 @@ static int later_message(struct connection *conn, struct vfiouser_message *messa
                     "vfiouser: %s: %s (%u bytes, %u fds) from PID %d: %s", server->name,
                     vfiouser_command_name(message->header.command), message->header.size,
                     message->fd_count, (int)conn->pid, strerror(-err));
-    return conn->doomed ? 0 : reply_send(conn, &message->header, err, &server->reply);
+    if (conn->doomed)
+        return 0;
+    sent = reply_send(conn, &message->header, err, &server->reply);
+    // By its first reset QEMU has put the device in its place.
+    if (!sent && message->header.command == VFIOUSER_DEVICE_RESET && server->device.posts_dma &&
+        !conn->is_probed)
+        sent = probe_send(conn);
+    return sent;
 }
 
 static const char *close_reason(int err)
@@ -396,12 +446,11 @@ int vfiouser_server_post_dma_write(struct vfiouser_server *server, uint64_t addr
         .flags = VFIOUSER_TYPE_COMMAND | VFIOUSER_FLAG_NO_REPLY,
     };
     uint8_t payload[VFIOUSER_DMA_WRITE_FIXED + VFIOUSER_POST_MAX_BYTES];
-    size_t len = vfiouser_dma_write_build(payload, address, data, len_bytes);
     bool tell_loop = false;
     int err = -ENOTCONN;
+    size_t len;
 
     assert(len_bytes && len_bytes <= VFIOUSER_POST_MAX_BYTES);
-    header.size = VFIOUSER_HEADER_LEN + (uint32_t)len;
     pthread_mutex_lock(&server->out_lock);
     if (server->holder)
         err = server->post_error;
@@ -409,6 +458,9 @@ int vfiouser_server_post_dma_write(struct vfiouser_server *server, uint64_t addr
         struct vfiouser_socket *sock = server->holder->sock;
         bool waited = vfiouser_socket_has_output(sock);
 
+        len = vfiouser_dma_write_build(payload, server->holder->short_count, address, data,
+                                       len_bytes);
+        header.size = VFIOUSER_HEADER_LEN + (uint32_t)len;
         header.id = server->post_id++;
         err = vfiouser_socket_send(sock, &header, payload, len, NULL, 0);
         server->post_error = err;

@@ -77,6 +77,9 @@ struct vfiouser_device {
     const char *name; // for logs; copied, up to 63 characters
     struct vfiouser_region regions[VFIOUSER_REGIONS];
     unsigned irq_counts[VFIOUSER_IRQS]; // up to VFIOUSER_VECTORS_MAX
+    // It calls vfiouser_server_post_dma_write(): the server finds out, after the client's first
+    // DEVICE_RESET, which of QEMU's two forms of DMA_WRITE the client has.
+    bool posts_dma;
     const struct vfiouser_device_ops *ops;
     void *ctx;
 };
@@ -99,7 +102,8 @@ pid_t vfiouser_server_client_pid(const struct vfiouser_server *server); // 0 whe
 // Asks the client to write `len_bytes` of `data` at `address` of the device's DMA space, and wants
 // no reply: so it cannot deadlock, and nobody hears whether it worked. QEMU turns a write of 4
 // bytes to FEExxxxx into an interrupt, and drops what comes while the device may not master the
-// bus. Any thread, while the server exists; does not block. 0; -ENOTCONN where there is no client;
+// bus. Before a client's form is known (vfiouser_device.posts_dma) it gets the specification's.
+// Any thread, while the server exists; does not block. 0; -ENOTCONN where there is no client;
 // -ENOBUFS and other -errno where the connection is lost (the loop then closes it).
 #define VFIOUSER_POST_MAX_BYTES 64u
 int vfiouser_server_post_dma_write(struct vfiouser_server *server, uint64_t address,

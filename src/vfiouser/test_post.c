@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -70,6 +71,142 @@ static void test_failure_is_counted(void **state)
     assert_int_equal(fixture_counts(f).dma_writes_failed, 1);
     assert_int_equal(fixture_counts(f).received[0], 0);
     fixture_client_end(f, sock);
+}
+
+// A server whose device says that it posts, and a client that has sent its first DEVICE_RESET.
+struct posting {
+    char path[80];
+    struct vfiouser_server *server;
+    int sock;
+};
+
+static int reset_send(struct fixture *f, struct posting *p)
+{
+    uint8_t bytes[16];
+
+    raw_message(bytes, 9, VFIOUSER_DEVICE_RESET, 0, NULL, 0);
+    assert_int_equal(raw_send(p->sock, bytes, 16, NULL, 0), 16);
+    fixture_pump(f);
+    assert_int_equal(raw_receive(p->sock, bytes, 16, NULL, NULL), 16);
+    assert_int_equal(le16_get(bytes + 2), VFIOUSER_DEVICE_RESET);
+    return (int)le32_get(bytes + 12);
+}
+
+static void posting_start(struct fixture *f, struct posting *p)
+{
+    struct vfiouser_device device;
+    char error[200];
+
+    snprintf(p->path, sizeof p->path, "%s/posting", f->dir);
+    toy_device_describe(f->toy, "posting", false, &device);
+    device.posts_dma = true;
+    assert_int_equal(
+        vfiouser_server_create(f->loop, p->path, &device, &p->server, error, sizeof error), 0);
+    p->sock = raw_connect(p->path);
+    assert_true(p->sock >= 0);
+    assert_int_equal(fixture_version(f, p->sock), 0);
+    assert_int_equal(reset_send(f, p), 0);
+}
+
+static void posting_end(struct fixture *f, struct posting *p)
+{
+    close(p->sock);
+    fixture_pump(f);
+    vfiouser_server_destroy(p->server);
+}
+
+// The probe, after the first reset's reply. To a reader of 32 bits it writes nothing (count 0), to
+// one of 64 it is too short for its count. Returns its ID.
+static uint16_t probe_expect(struct posting *p)
+{
+    uint8_t bytes[64];
+
+    assert_int_equal(raw_receive(p->sock, bytes, sizeof bytes, NULL, NULL), 36);
+    assert_int_equal(le16_get(bytes + 2), VFIOUSER_DMA_WRITE);
+    assert_int_equal(le32_get(bytes + 4), 36);
+    assert_int_equal(le32_get(bytes + 8), 0); // a reply, please
+    assert_int_equal(le32_get(bytes + 24), 0);
+    assert_true(le64_get(bytes + 24) > 4);
+    return le16_get(bytes);
+}
+
+static void probe_answer(struct fixture *f, struct posting *p, uint16_t id, int err)
+{
+    uint8_t bytes[16];
+
+    raw_message(bytes, id, VFIOUSER_DMA_WRITE,
+                VFIOUSER_TYPE_REPLY | (err ? VFIOUSER_FLAG_ERROR : 0), NULL, 0);
+    le32_put(bytes + 12, (uint32_t)err);
+    assert_int_equal(raw_send(p->sock, bytes, 16, NULL, 0), 16);
+    fixture_pump(f);
+}
+
+static void post_expect(struct posting *p, size_t data_at)
+{
+    uint8_t bytes[64], data[4];
+
+    le32_put(data, 0x12345678);
+    assert_int_equal(vfiouser_server_post_dma_write(p->server, MSI_ADDRESS, data, 4), 0);
+    assert_int_equal(raw_receive(p->sock, bytes, sizeof bytes, NULL, NULL), 36);
+    assert_int_equal(le32_get(bytes + 4), 36);
+    assert_int_equal(le32_get(bytes + 8), VFIOUSER_FLAG_NO_REPLY);
+    assert_int_equal(le64_get(bytes + 16), MSI_ADDRESS);
+    assert_int_equal(le32_get(bytes + 24), 4);
+    assert_int_equal(le32_get(bytes + data_at), 0x12345678);
+    // The other place, which one form takes for a part of the count, and the other for padding.
+    assert_int_equal(le32_get(bytes + (data_at == 28 ? 32 : 28)), 0);
+}
+
+// The specification's form: before the client has answered, and after it has said E2BIG.
+static void test_count_of_64_bits(void **state)
+{
+    struct fixture *f = *state;
+    struct vfiouser_counts counts;
+    struct posting p;
+    uint16_t id;
+
+    posting_start(f, &p);
+    id = probe_expect(&p);
+    post_expect(&p, 32);
+    probe_answer(f, &p, id, E2BIG);
+    post_expect(&p, 32);
+    // An answer to the probe is no failed DMA_WRITE; a second one with its ID is.
+    vfiouser_server_counts_get(p.server, &counts);
+    assert_int_equal(counts.dma_writes_failed, 0);
+    probe_answer(f, &p, id, E2BIG);
+    vfiouser_server_counts_get(p.server, &counts);
+    assert_int_equal(counts.dma_writes_failed, 1);
+    post_expect(&p, 32);
+    // Once a connection.
+    assert_int_equal(reset_send(f, &p), 0);
+    post_expect(&p, 32);
+    posting_end(f, &p);
+}
+
+// The first form: the client has written its no bytes, and says so.
+static void test_count_of_32_bits(void **state)
+{
+    struct fixture *f = *state;
+    struct posting p;
+    uint16_t id;
+
+    posting_start(f, &p);
+    id = probe_expect(&p);
+    probe_answer(f, &p, (uint16_t)(id + 1), 0); // somebody else's
+    post_expect(&p, 32);
+    probe_answer(f, &p, id, 0);
+    post_expect(&p, 28);
+    assert_int_equal(reset_send(f, &p), 0);
+    post_expect(&p, 28);
+    // The next client is asked again.
+    close(p.sock);
+    fixture_pump(f);
+    p.sock = raw_connect(p.path);
+    assert_int_equal(fixture_version(f, p.sock), 0);
+    post_expect(&p, 32);
+    assert_int_equal(reset_send(f, &p), 0);
+    probe_expect(&p);
+    posting_end(f, &p);
 }
 
 static void test_nobody_there(void **state)
@@ -178,6 +315,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_bytes_on_the_wire, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_failure_is_counted, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_count_of_64_bits, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_count_of_32_bits, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_nobody_there, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_threads, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_client_that_does_not_read, fixture_setup,
