@@ -20,17 +20,11 @@
 #include "base/bits.h"
 #include "base/le.h"
 #include "base/log.h"
+#include "driver/bus_iova.h"
+#include "driver/bus_irq.h"
 #include "driver/vfio_place.h"
 
-#define SYSFS       "/sys"
-#define VECTORS_MAX 64u
-
-// IOVAs are handed out upwards and never used twice: from 4 GiB, which is clear of the interrupt
-// range at 0xfee00000, up to 39 bits, the narrowest address width of a VT-d unit.
-#define IOVA_FIRST (1ull << 32)
-#define IOVA_END   (1ull << 39)
-#define PAGE_4K    (1ull << 12)
-#define PAGE_2M    (1ull << 21)
+#define SYSFS "/sys"
 
 struct bus_vfio {
     struct driver_bus bus;
@@ -40,8 +34,7 @@ struct bus_vfio {
     struct vfio_region_info bar0_info, config_info;
     uint64_t next_iova;
     unsigned vectors_available;
-    int irq_fds[VECTORS_MAX];
-    unsigned irq_count;
+    struct bus_irqs irqs;
 };
 
 static struct bus_vfio *from_bus(struct driver_bus *bus)
@@ -144,18 +137,17 @@ static int bus_dma_alloc(struct driver_bus *bus, uint64_t len_bytes, struct driv
     struct bus_vfio *b = from_bus(bus);
     struct vfio_iommu_type1_dma_map map = {
         .argsz = sizeof map, .flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE};
+    uint64_t iova, len;
     void *host;
     int ret;
 
     if (b->bus.lost)
         return -ENOTCONN;
-    if (!len_bytes || len_bytes > IOVA_END)
-        return -EINVAL;
-    map.size = bits_align_up(len_bytes, PAGE_4K);
-    // What is large enough starts on a 2 MiB boundary, so that the IOMMU can use superpages.
-    map.iova = bits_align_up(b->next_iova, map.size >= PAGE_2M ? PAGE_2M : PAGE_4K);
-    if (map.size > IOVA_END - map.iova)
-        return -ENOMEM;
+    ret = bus_iova_place(b->next_iova, len_bytes, &iova, &len);
+    if (ret)
+        return ret;
+    map.iova = iova;
+    map.size = len;
     host = mmap(NULL, map.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (host == MAP_FAILED)
         return -errno;
@@ -189,19 +181,12 @@ static void bus_dma_free(struct driver_bus *bus, struct driver_dma *dma)
     *dma = (struct driver_dma){0};
 }
 
-static void close_irq_fds(struct bus_vfio *b)
-{
-    for (unsigned i = 0; i < b->irq_count; i++)
-        close(b->irq_fds[i]);
-    b->irq_count = 0;
-}
-
 // Lets the kernel signal fds[i] for vector i of an interrupt kind; count 0 ends that.
 static int set_irqs(struct bus_vfio *b, unsigned index, const int *fds, unsigned count)
 {
     union {
         struct vfio_irq_set set;
-        uint8_t bytes[sizeof(struct vfio_irq_set) + VECTORS_MAX * sizeof(int32_t)];
+        uint8_t bytes[sizeof(struct vfio_irq_set) + BUS_VECTORS_MAX * sizeof(int32_t)];
     } request = {.set = {.index = index,
                          .count = count,
                          .flags = VFIO_IRQ_SET_ACTION_TRIGGER |
@@ -213,38 +198,18 @@ static int set_irqs(struct bus_vfio *b, unsigned index, const int *fds, unsigned
     return ioctl(b->device_fd, VFIO_DEVICE_SET_IRQS, &request) ? -errno : 0;
 }
 
+static int set_msix(struct driver_bus *bus, const int *fds, unsigned count)
+{
+    return set_irqs(from_bus(bus), VFIO_PCI_MSIX_IRQ_INDEX, fds, count);
+}
+
 static int bus_irq_enable(struct driver_bus *bus, unsigned vectors, int *fds)
 {
     struct bus_vfio *b = from_bus(bus);
-    int ret;
 
-    if (!vectors || vectors > b->vectors_available || vectors > VECTORS_MAX)
-        return -ENOTSUP;
     if (b->bus.lost)
         return -ENOTCONN;
-    if (b->irq_count) {
-        ret = set_irqs(b, VFIO_PCI_MSIX_IRQ_INDEX, NULL, 0);
-        if (ret)
-            return ret;
-        close_irq_fds(b);
-    }
-    while (b->irq_count < vectors) {
-        int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-
-        if (fd < 0) {
-            ret = -errno;
-            close_irq_fds(b);
-            return ret;
-        }
-        b->irq_fds[b->irq_count++] = fd;
-    }
-    ret = set_irqs(b, VFIO_PCI_MSIX_IRQ_INDEX, b->irq_fds, vectors);
-    if (ret) {
-        close_irq_fds(b);
-        return ret;
-    }
-    memcpy(fds, b->irq_fds, vectors * sizeof fds[0]);
-    return 0;
+    return bus_irqs_enable(&b->irqs, bus, set_msix, b->vectors_available, vectors, fds);
 }
 
 static int bus_reset(struct driver_bus *bus)
@@ -271,7 +236,7 @@ static void bus_close(struct driver_bus *bus)
         munmap((void *)(uintptr_t)b->bar0, b->bar0_info.size);
     if (b->device_fd >= 0)
         close(b->device_fd);
-    close_irq_fds(b);
+    bus_irqs_close(&b->irqs);
     if (b->request_fd >= 0)
         close(b->request_fd);
     if (b->group_fd >= 0)
@@ -412,7 +377,7 @@ static int open_device(struct bus_vfio *b, const char *address, char *error, siz
     ret = region_info(b, VFIO_PCI_CONFIG_REGION_INDEX, &b->config_info);
     if (!ret)
         ret = region_info(b, VFIO_PCI_BAR0_REGION_INDEX, &b->bar0_info);
-    if (!ret && b->bar0_info.size < PAGE_4K)
+    if (!ret && b->bar0_info.size < BUS_PAGE_4K)
         ret = -ENODEV;
     if (!ret && ioctl(b->device_fd, VFIO_DEVICE_GET_IRQ_INFO, &msix) == 0)
         b->vectors_available = msix.count;
@@ -451,7 +416,7 @@ int driver_bus_vfio_open(const char *spec, struct driver_bus **out, char *error,
         return -ENOMEM;
     }
     b->bus.ops = &vfio_ops;
-    b->next_iova = IOVA_FIRST;
+    b->next_iova = BUS_IOVA_FIRST;
     b->container_fd = b->group_fd = b->device_fd = b->request_fd = -1;
     snprintf(b->bus.name, sizeof b->bus.name, "%s", address);
     ret = open_container(b, error, error_len);

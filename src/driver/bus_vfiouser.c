@@ -9,13 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/bits.h"
 #include "base/le.h"
 #include "base/log.h"
+#include "driver/bus_iova.h"
+#include "driver/bus_irq.h"
 #include "vfiouser/client.h"
 
 // VFIO's numbering of a PCI device's regions and interrupts.
@@ -23,21 +24,11 @@
 #define REGION_CONFIG 7u
 #define IRQ_MSIX      2u
 
-#define VECTORS_MAX 64u
-
-// IOVAs are handed out upwards and never used twice: from 4 GiB, which is clear of the interrupt
-// range at 0xfee00000, up to 39 bits, the narrowest address width of a VT-d unit.
-#define IOVA_FIRST (1ull << 32)
-#define IOVA_END   (1ull << 39)
-#define PAGE_4K    (1ull << 12)
-#define PAGE_2M    (1ull << 21)
-
 struct bus_vfiouser {
     struct driver_bus bus;
     struct vfiouser_client *client;
     uint64_t next_iova;
-    int irq_fds[VECTORS_MAX];
-    unsigned irq_count;
+    struct bus_irqs irqs;
 };
 
 static struct bus_vfiouser *from_bus(struct driver_bus *bus)
@@ -144,14 +135,9 @@ static int bus_dma_alloc(struct driver_bus *bus, uint64_t len_bytes, struct driv
 
     if (b->bus.lost)
         return -ENOTCONN;
-    if (!len_bytes || len_bytes > IOVA_END)
-        return -EINVAL;
-    len = bits_align_up(len_bytes, PAGE_4K);
-    // What is large enough starts on a 2 MiB boundary, so that the IOMMU can use superpages.
-    iova = bits_align_up(b->next_iova, len >= PAGE_2M ? PAGE_2M : PAGE_4K);
-    if (len > IOVA_END - iova)
-        return -ENOMEM;
-    ret = make_memory(len, &fd, &host);
+    ret = bus_iova_place(b->next_iova, len_bytes, &iova, &len);
+    if (!ret)
+        ret = make_memory(len, &fd, &host);
     if (ret)
         return ret;
     ret = vfiouser_client_dma_map(b->client, iova, len, fd, 0, true, true);
@@ -182,47 +168,18 @@ static void bus_dma_free(struct driver_bus *bus, struct driver_dma *dma)
     *dma = (struct driver_dma){0};
 }
 
-static void close_irq_fds(struct bus_vfiouser *b)
+static int set_irqs(struct driver_bus *bus, const int *fds, unsigned count)
 {
-    for (unsigned i = 0; i < b->irq_count; i++)
-        close(b->irq_fds[i]);
-    b->irq_count = 0;
+    return vfiouser_client_set_irqs(from_bus(bus)->client, IRQ_MSIX, 0, count, fds);
 }
 
 static int bus_irq_enable(struct driver_bus *bus, unsigned vectors, int *fds)
 {
     struct bus_vfiouser *b = from_bus(bus);
     unsigned available;
-    int ret;
+    int ret = vfiouser_client_irq_count(b->client, IRQ_MSIX, &available);
 
-    ret = vfiouser_client_irq_count(b->client, IRQ_MSIX, &available);
-    if (ret)
-        return ret;
-    if (!vectors || vectors > available || vectors > VECTORS_MAX)
-        return -ENOTSUP;
-    if (b->irq_count) {
-        ret = vfiouser_client_set_irqs(b->client, IRQ_MSIX, 0, 0, NULL);
-        if (ret)
-            return ret;
-        close_irq_fds(b);
-    }
-    while (b->irq_count < vectors) {
-        int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-
-        if (fd < 0) {
-            ret = -errno;
-            close_irq_fds(b);
-            return ret;
-        }
-        b->irq_fds[b->irq_count++] = fd;
-    }
-    ret = vfiouser_client_set_irqs(b->client, IRQ_MSIX, 0, vectors, b->irq_fds);
-    if (ret) {
-        close_irq_fds(b);
-        return ret;
-    }
-    memcpy(fds, b->irq_fds, vectors * sizeof fds[0]);
-    return 0;
+    return ret ? ret : bus_irqs_enable(&b->irqs, bus, set_irqs, available, vectors, fds);
 }
 
 static int bus_reset(struct driver_bus *bus)
@@ -240,7 +197,7 @@ static void bus_close(struct driver_bus *bus)
     struct bus_vfiouser *b = from_bus(bus);
 
     vfiouser_client_close(b->client);
-    close_irq_fds(b);
+    bus_irqs_close(&b->irqs);
     free(b);
 }
 
@@ -277,7 +234,7 @@ int driver_bus_vfiouser_open(const char *socket_path, struct driver_bus **out, c
         return -ENOMEM;
     }
     b->bus.ops = &vfiouser_ops;
-    b->next_iova = IOVA_FIRST;
+    b->next_iova = BUS_IOVA_FIRST;
     name_from_path(&b->bus, socket_path);
     ret = vfiouser_client_open(socket_path, &b->client, error, error_len);
     if (ret) {
@@ -285,7 +242,7 @@ int driver_bus_vfiouser_open(const char *socket_path, struct driver_bus **out, c
         return ret;
     }
     ret = vfiouser_client_region(b->client, REGION_BAR0, &bar0);
-    if (!ret && bar0.size_bytes < PAGE_4K)
+    if (!ret && bar0.size_bytes < BUS_PAGE_4K)
         ret = -ENODEV;
     if (ret) {
         snprintf(error, error_len, "%s: no usable BAR0: %s", socket_path, strerror(-ret));

@@ -4,13 +4,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/bits.h"
+#include "driver/bus_irq.h"
 
-#define BUS_VECTORS_MAX 16u
-#define DMA_ALIGN       0x200000ull // IOVAs congruent to our own mapping: superpages
+#define DMA_ALIGN 0x200000ull // IOVAs congruent to our own mapping: superpages
 
 struct bus_inproc {
     struct driver_bus bus;
@@ -19,9 +17,8 @@ struct bus_inproc {
     struct host_function fn;
     struct host_domain *domain;
     uint64_t next_iova;
-    unsigned vector_count;
-    int irq_first;
-    int fds[BUS_VECTORS_MAX];
+    struct bus_irqs irq_fds;
+    unsigned vector_count, irq_first; // of the host's interrupt table; only where there are any
 };
 
 static struct bus_inproc *inproc_of(struct driver_bus *bus)
@@ -97,50 +94,42 @@ static void inproc_dma_free(struct driver_bus *bus, struct driver_dma *dma)
     *dma = (struct driver_dma){0};
 }
 
-static void irqs_release(struct bus_inproc *in)
+static void msix_program(struct bus_inproc *in)
 {
-    if (in->irq_first < 0)
-        return;
     host_irq_program_msix(in->machine->seg, in->fn.rid, in->fn.cap_msix,
-                          host_function_msix_table(&in->fn), 0, 0);
-    host_irq_free(in->irqs, (unsigned)in->irq_first, in->vector_count);
-    for (unsigned i = 0; i < in->vector_count; i++)
-        close(in->fds[i]);
-    in->irq_first = -1;
+                          host_function_msix_table(&in->fn), in->irq_first, in->vector_count);
+}
+
+static int set_msix(struct driver_bus *bus, const int *fds, unsigned count)
+{
+    struct bus_inproc *in = inproc_of(bus);
+    unsigned before = in->vector_count;
+    int first;
+
+    in->vector_count = 0;
+    if (before) {
+        msix_program(in);
+        host_irq_free(in->irqs, in->irq_first, before);
+    }
+    if (!count)
+        return 0;
+    first = host_irq_alloc(in->irqs, in->fn.rid, count);
+    if (first < 0)
+        return first;
+    for (unsigned i = 0; i < count; i++)
+        host_irq_set_fd(in->irqs, (unsigned)first + i, fds[i]);
+    in->irq_first = (unsigned)first;
+    in->vector_count = count;
+    msix_program(in);
+    return 0;
 }
 
 static int inproc_irq_enable(struct driver_bus *bus, unsigned vectors, int *fds)
 {
     struct bus_inproc *in = inproc_of(bus);
-    int first;
+    unsigned available = in->fn.cap_msix ? in->fn.msix_vectors : 0;
 
-    if (!in->fn.cap_msix || !vectors || vectors > in->fn.msix_vectors || vectors > BUS_VECTORS_MAX)
-        return -ENOTSUP;
-    if (in->irq_first >= 0)
-        return -EBUSY;
-    first = host_irq_alloc(in->irqs, in->fn.rid, vectors);
-    if (first < 0)
-        return first;
-    for (unsigned i = 0; i < vectors; i++) {
-        in->fds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-        if (in->fds[i] < 0) {
-            int ret = -errno;
-
-            while (i--)
-                close(in->fds[i]);
-            host_irq_free(in->irqs, (unsigned)first, vectors);
-            return ret;
-        }
-    }
-    for (unsigned i = 0; i < vectors; i++) {
-        host_irq_set_fd(in->irqs, (unsigned)first + i, in->fds[i]);
-        fds[i] = in->fds[i];
-    }
-    in->irq_first = first;
-    in->vector_count = vectors;
-    host_irq_program_msix(in->machine->seg, in->fn.rid, in->fn.cap_msix,
-                          host_function_msix_table(&in->fn), (unsigned)first, vectors);
-    return 0;
+    return bus_irqs_enable(&in->irq_fds, bus, set_msix, available, vectors, fds);
 }
 
 static int inproc_reset(struct driver_bus *bus)
@@ -151,10 +140,8 @@ static int inproc_reset(struct driver_bus *bus)
     if (ret)
         return ret;
     host_function_restore(in->machine->seg, &in->fn);
-    if (in->irq_first >= 0)
-        host_irq_program_msix(in->machine->seg, in->fn.rid, in->fn.cap_msix,
-                              host_function_msix_table(&in->fn), (unsigned)in->irq_first,
-                              in->vector_count);
+    if (in->vector_count)
+        msix_program(in);
     return 0;
 }
 
@@ -162,7 +149,8 @@ static void inproc_close(struct driver_bus *bus)
 {
     struct bus_inproc *in = inproc_of(bus);
 
-    irqs_release(in);
+    set_msix(bus, NULL, 0);
+    bus_irqs_close(&in->irq_fds);
     if (in->domain) {
         host_domain_detach(in->domain, in->fn.rid);
         host_domain_destroy(in->domain);
@@ -196,7 +184,6 @@ int host_bus_inproc_open(const struct host_machine *machine, struct host_iommu *
     in->machine = machine;
     in->irqs = irqs;
     in->fn = *fn;
-    in->irq_first = -1;
     in->next_iova = HOST_BUS_DMA_BASE;
     ret = host_domain_create(iommu, &in->domain);
     if (!ret) {
