@@ -48,6 +48,7 @@ enum {
     OPTION_FULL,
     OPTION_JSON,
     OPTION_MS,
+    OPTION_ONLY,
     OPTION_PEERS,
     OPTION_ROUNDS,
     OPTION_SMOKE,
@@ -65,6 +66,7 @@ static const struct argp_option options[] = {
     {"full", OPTION_FULL, NULL, 0, "Also many VFs, idle cost, and wake-up times", 0},
     {"json", OPTION_JSON, "FILE", 0, "Write the results there too ('-': only that, on stdout)", 0},
     {"ms", OPTION_MS, "N", 0, "Length of a sample in ms (default 250)", 0},
+    {"only", OPTION_ONLY, "TEXT", 0, "Measure only what has TEXT in its title", 0},
     {"peers", OPTION_PEERS, "SCRIPT", 0, "Measure the peers too; SCRIPT runs them", 0},
     {"rounds", OPTION_ROUNDS, "N", 0, "Rounds (default 7)", 0},
     {"smoke", OPTION_SMOKE, NULL, 0, "Everything once and short: to see that it runs", 0},
@@ -108,6 +110,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_MS:
         args->run.sample_ms = number(state, "ms", arg, SAMPLE_MS_MAX);
+        return 0;
+    case OPTION_ONLY:
+        args->run.only = arg;
         return 0;
     case OPTION_PEERS:
         args->run.peers = arg;

@@ -77,9 +77,19 @@ static bool is_wanted(const struct bench_options *options, const struct single *
     return options->full || !single->full;
 }
 
-static void measure_headline(struct bench_run *run, uint32_t size_bytes, unsigned ring)
+// The plan is gone through twice: dry, it only counts. NULL: nothing to be measured here.
+static struct bench_group *start(struct bench_run *run, const char *title, unsigned rounds,
+                                 bool dry)
 {
-    struct bench_group *group = bench_group_new(run, BENCH_TITLE_HEADLINE, run->options.rounds);
+    if (run->options.only && !strstr(title, run->options.only))
+        return NULL;
+    run->groups_planned += dry;
+    return dry ? NULL : bench_group_new(run, title, rounds);
+}
+
+static void measure_headline(struct bench_run *run, uint32_t size_bytes, unsigned ring, bool dry)
+{
+    struct bench_group *group = start(run, BENCH_TITLE_HEADLINE, run->options.rounds, dry);
 
     if (!group)
         return;
@@ -92,9 +102,9 @@ static void measure_headline(struct bench_run *run, uint32_t size_bytes, unsigne
 }
 
 static void measure_pair(struct bench_run *run, const char *title, enum bench_who who,
-                         const char *mode, enum bench_who other, const char *other_mode)
+                         const char *mode, enum bench_who other, const char *other_mode, bool dry)
 {
-    struct bench_group *group = bench_group_new(run, title, run->options.rounds);
+    struct bench_group *group = start(run, title, run->options.rounds, dry);
 
     bench_group_add(group, who, mode, 64, BENCH_RING_SMALL);
     if (other < BENCH_WHO_COUNT)
@@ -107,32 +117,23 @@ static unsigned few(const struct bench_run *run)
     return run->options.rounds < 3 ? run->options.rounds : 3;
 }
 
-static void measure_single(struct bench_run *run, const struct single *single)
+static void measure_single(struct bench_run *run, const struct single *single, bool dry)
 {
-    struct bench_group *group = bench_group_new(run, single->title, few(run));
+    struct bench_group *group = start(run, single->title, few(run), dry);
 
     bench_group_add(group, BENCH_CARD, single->mode, single->size_bytes, single->ring);
     bench_group_measure(run, group);
 }
 
-static unsigned step_count(void)
+static void measure_steps(struct bench_run *run, bool dry)
 {
-    unsigned count = 0;
-
-    while (bench_plan_step_title(count))
-        count++;
-    return count;
-}
-
-static void measure_steps(struct bench_run *run)
-{
-    for (unsigned step = 0; step < step_count(); step++) {
+    for (unsigned step = 0; bench_plan_step_title(step); step++) {
         struct single single = {bench_plan_step_title(step), NULL, 64, BENCH_RING_SMALL, true};
         char mode[BENCH_MODE_LEN];
 
         snprintf(mode, sizeof mode, "step-%u", step);
         single.mode = mode;
-        measure_single(run, &single);
+        measure_single(run, &single, dry);
     }
 }
 
@@ -141,10 +142,10 @@ static unsigned load_count(const struct bench_options *options)
     return options->full ? COUNT(loads) : options->smoke;
 }
 
-static void measure_guests(struct bench_run *run)
+static void measure_guests(struct bench_run *run, bool dry)
 {
     for (unsigned i = 0; i < load_count(&run->options); i++) {
-        struct bench_group *group = bench_group_new(run, loads[i].title, few(run));
+        struct bench_group *group = start(run, loads[i].title, few(run), dry);
 
         for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
             char mode[BENCH_MODE_LEN];
@@ -157,31 +158,30 @@ static void measure_guests(struct bench_run *run)
     }
 }
 
-void bench_plan_measure(struct bench_run *run)
+static void measure_all(struct bench_run *run, bool dry)
 {
     const struct bench_options *options = &run->options;
     unsigned headlines = options->smoke ? 1 : COUNT(headline);
-    unsigned count = headlines + 2;
 
-    for (unsigned i = 0; i < COUNT(singles); i++)
-        count += is_wanted(options, &singles[i]);
-    if (options->full)
-        count += 1 + step_count();
-    count += load_count(options);
-    run->groups_planned = count;
     for (unsigned i = 0; i < headlines; i++)
-        measure_headline(run, headline[i].size_bytes, headline[i].ring);
+        measure_headline(run, headline[i].size_bytes, headline[i].ring, dry);
     measure_pair(run, BENCH_TITLE_ROUND_TRIP, BENCH_CARD, "round-trip", BENCH_PINGPONG,
-                 "round-trip");
-    measure_pair(run, BENCH_TITLE_LINE, BENCH_PINGPONG, "line", BENCH_WHO_COUNT, NULL);
+                 "round-trip", dry);
+    measure_pair(run, BENCH_TITLE_LINE, BENCH_PINGPONG, "line", BENCH_WHO_COUNT, NULL, dry);
     if (options->full)
         measure_pair(run, BENCH_TITLE_ASSIGNED, BENCH_CARD, "circulate63", BENCH_CARD_AGAIN,
-                     "circulate");
+                     "circulate", dry);
     for (unsigned i = 0; i < COUNT(singles); i++) {
         if (is_wanted(options, &singles[i]))
-            measure_single(run, &singles[i]);
+            measure_single(run, &singles[i], dry);
     }
     if (options->full)
-        measure_steps(run);
-    measure_guests(run);
+        measure_steps(run, dry);
+    measure_guests(run, dry);
+}
+
+void bench_plan_measure(struct bench_run *run)
+{
+    measure_all(run, true);
+    measure_all(run, false);
 }

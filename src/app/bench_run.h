@@ -47,6 +47,7 @@ struct bench_group {
 
 struct bench_options {
     const char *peers; // the script that runs them, NULL: without peers
+    const char *only;  // groups with this in their titles, NULL: all
     unsigned rounds, sample_ms;
     bool full;         // what `make bench-full` measures on top
     bool smoke;        // everything once, in a few seconds, to see that it runs
