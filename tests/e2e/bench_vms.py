@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Network cards of virtual machines compared: two guests of the same kind, joined by each.
 
-Usage: bench_vms.py [--json FILE] [--rounds N] [--seconds S] [--only NAME]... [--vireod FILE]
-Exit: 0 all was measured, 1 something was not, 2 it could not be tried.
+Usage: bench_vms.py [--json FILE] [--rounds N] [--seconds S] [--only NAME]... [--config FILE]
+       [--vireod FILE]
+Exit: 0 all was measured, 1 something was not, 2 it could not be tried. Goals that are missed are
+printed, and change no exit code.
 
 Every pair of guests is booted once; then, round by round, each gives one sample of ping and TCP
 while the others are stopped (SIGSTOP). Ratios are made round by round.
 """
 
-import argparse
 import json
 import os
 import re
@@ -21,11 +22,12 @@ from pathlib import Path
 
 import initramfs
 import process
+import program
 import qemu
-from daemon import Daemon, DaemonError, with_doorbells
-from demo import CACHE, TOP, prepare
 from checks import Report
+from daemon import Daemon, DaemonError, with_doorbells
 from guest import GuestError
+from program import CACHE
 from scene import Vm, run_iperf
 
 MODULES = (*initramfs.MODULES, "virtio_pci", "virtio_net", "e1000e", "igb")
@@ -33,6 +35,8 @@ BOOT_LIMIT_S = 90
 LINK_LIMIT_S = 25
 SETTLE_LIMIT_S = 10
 PINGS = 60
+# No round begins after this: so a run takes less than 10 minutes on a slow machine too.
+ROUNDS_LIMIT_S = 480
 FIXED_USECS = 50
 # As long as those of stock ixgbevf.
 RX_RING, TX_RING = 512, 1024
@@ -315,9 +319,9 @@ class Bench:
         self.ratios = {}
 
     def create(self):
-        setup = prepare(self.report, self.run_dir)
+        setup = program.prepare(self.report, self.run_dir)
         _, setup.image = initramfs.build(CACHE, "bench-initramfs", modules=MODULES)
-        text = (TOP / "examples" / "card.conf").read_text()
+        text = self.args.config.read_text()
         common = (setup, self.run_dir)
         trapped = VireoSubject("trapped", "Vireo, trapped doorbells", *common, self.args.vireod,
                                text)
@@ -346,6 +350,9 @@ class Bench:
                 self.report.say(f"         not measured: {subject.why}")
             subject.signal(signal.SIGSTOP)
         for number in range(self.args.rounds):
+            if time.monotonic() - start > ROUNDS_LIMIT_S:
+                self.report.say(f"stopping after {number} rounds: {ROUNDS_LIMIT_S} s are over")
+                break
             for subject in self.subjects:
                 subject.samples.append(self.one_sample(subject))
             self.report.say(f"[{time.monotonic() - start:4.0f} s] round {number + 1} of "
@@ -395,6 +402,9 @@ class Bench:
         self.report.say()
         table(self.report, ["median [min..max]", "TCP, Gbit/s", "ping, ms", "CPU s/GB", "cores",
                             "resent"], rows)
+        self.report.say(f"{max(len(s.samples) for s in self.subjects)} rounds of "
+                        f"{self.args.seconds} s of TCP and {PINGS} pings; CPU and cores: all "
+                        "processes that take part")
         for subject in self.subjects:
             if not any(subject.samples):
                 self.report.say(f"{subject.title}: not measured: {subject.why}")
@@ -481,13 +491,11 @@ class Bench:
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Network cards of virtual machines compared.")
-    parser.add_argument("--json", metavar="FILE", help="write all samples for programs")
+    parser = program.arguments("Network cards of virtual machines compared.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=2, help="TCP in each sample")
     parser.add_argument("--only", action="append", metavar="NAME", help="this subject only: "
                         "trapped, mapped, mapped-fixed, virtio, virtio-gso, igb, e1000e")
-    parser.add_argument("--vireod", type=Path, default=TOP / "build" / "vireod")
     args = parser.parse_args()
     report = Report()
     process.catch_signals()
@@ -499,7 +507,7 @@ def main():
                 bench.run()
             finally:
                 bench.stop()
-    except (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError) as error:
+    except program.ERRORS as error:
         report.say(f"bench-vms: {error}")
         return 2
     except (KeyboardInterrupt, process.Interrupted):
@@ -512,8 +520,7 @@ def main():
     report.say(f"\nin {time.monotonic() - report.started:.0f} s")
     if args.json:
         bench.write_json(args.json, goals)
-    return 0 if all(len([s for s in subject.samples if s]) == args.rounds
-                    for subject in bench.subjects) else 1
+    return 0 if all(subject.samples and all(subject.samples) for subject in bench.subjects) else 1
 
 
 if __name__ == "__main__":
