@@ -61,8 +61,16 @@ test:
 bench bench-full:
 	@$(MAKE) --no-print-directory all
 	@scripts/bench-setup || echo "make: continuing without the peers that are missing" >&2
-	@$(BUILD)/vireo-bench dataplane --peers scripts/bench-peer \
+	@$(BUILD)/vireo-bench dataplane --peers scripts/bench-peer --about "$$(scripts/bench-about)" \
 	    $(if $(filter bench-full,$@),--full --rounds 9) $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
+	@$(if $(JSON),echo "make bench-doc JSON=$(JSON) puts it into docs/performance.md, with plots")
+
+# Such a run into docs/performance.md: its tables and pictures.
+bench-doc:
+	@$(if $(JSON),,echo "make: which run? make bench-doc JSON=FILE" >&2; exit 1)
+	@scripts/bench-setup
+	@$(PYTHON) scripts/bench-doc "$(JSON)" docs/performance.md
+	@$(PYTHON) scripts/bench-plot "$(JSON)" docs
 
 # Two guests of one kind on Vireo's VFs, and on QEMU's virtio-net, igb and e1000e.
 bench-vms:
@@ -91,9 +99,10 @@ help:
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
 	@echo "make bench [JSON=FILE]  installs what it is measured against (DPDK, Open vSwitch), and"
 	@echo "                        measures the data plane beside it; make bench-full: all of it"
+	@echo "make bench-doc JSON=FILE  puts such a run into docs/performance.md, with plots"
 	@echo "make bench-vms          compares TCP and ping of two VMs on Vireo with QEMU's virtio-net"
 	@echo "                        (vhost-user), igb and e1000e"
 	@echo "make clean              removes what was built (the fetched packages stay in build/cache)"
 	@echo "make distclean          removes those too"
 
-.PHONY: all needs-nothing demo demo-chassis test test-chassis test-chassis-vfio test-nested bench bench-full bench-vms clean distclean help
+.PHONY: all needs-nothing demo demo-chassis test test-chassis test-chassis-vfio test-nested bench bench-full bench-doc bench-vms clean distclean help

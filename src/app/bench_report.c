@@ -241,18 +241,24 @@ static struct bench_spread spread_times(struct bench_spread s, double factor)
     return (struct bench_spread){s.median * factor, s.min * factor, s.max * factor, s.count};
 }
 
+static json_t *rounds_json(const double *values, unsigned count)
+{
+    json_t *out = json_array();
+
+    for (unsigned i = 0; i < count; i++)
+        json_array_append_new(out, bench_is_sample(values[i]) ? json_real(values[i]) : json_null());
+    return out;
+}
+
 static json_t *entry_json(const struct bench_group *group, const struct bench_entry *entry)
 {
     struct bench_spread rate = rate_of(group, entry);
     json_t *out = json_pack("{s:s, s:s, s:o, s:o}", "who", bench_who_name(entry->who), "mode",
                             entry->shape.mode, "mpps", spread_json(rate), "gbit_per_s",
                             spread_json(spread_times(rate, gbps_of(entry, 1))));
-    json_t *rounds = json_array();
 
-    for (unsigned i = 0; i < group->rounds; i++)
-        json_array_append_new(rounds, bench_is_sample(entry->mpps[i]) ? json_real(entry->mpps[i])
-                                                                      : json_null());
-    json_object_set_new(out, "mpps_by_round", rounds);
+    json_object_set_new(out, "mpps_by_round", rounds_json(entry->mpps, group->rounds));
+    json_object_set_new(out, "value_by_round", rounds_json(entry->value, group->rounds));
     json_object_set_new(out, "ours_by_theirs",
                         spread_json(bench_entry_ratio(group, &group->entry[0], entry)));
     json_object_set_new(out, "value", spread_json(bench_spread_of(entry->value, group->rounds)));
