@@ -11,12 +11,20 @@ import time
 import chassis
 import process
 from chassis import SYS_PF, VFS
+from far_end import FarEnd
 from guest import GuestError
 from scene import TEST_ETHERTYPE, ping_figures
 
 BOOT_LIMIT_S = 120
 LINK_LIMIT_S = 20
 IPERF_S = 2
+# An answer that a lost interrupt held up comes when the driver looks again, after 2 s.
+STALL_MS = 1000
+PF_ADDRESS = "10.0.0.100"
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+FLOOD_SOURCE = "02:00:00:00:99:ff"
+FLOOD_PER_S = 200
+UPLINK = "uplink"  # a place where frames can be counted, besides namespaces
 COMPLAINT = (r"tx hang|hung|timed out|reset adapter|is not valid|BUG:|WARNING:|Oops:|"
              r"firmware error|lockup|call trace|EEPROM")
 
@@ -24,18 +32,24 @@ COMPLAINT = (r"tx hang|hung|timed out|reset adapter|is not valid|BUG:|WARNING:|O
 class HostScene:
     """One VM that has the whole card; its network namespaces stand for the hosts behind VFs.
 
-    `checks` are ((name, function(scene, check)), ...), in order; two more come at the end.
+    `checks` are ((name, function(scene, check)), ...), in order; two more come at the end. vireod
+    has the host's own network, in a namespace, at the far end of its cable.
     """
+
+    cpus = 1
+    memory_mib = chassis.MEMORY_MIB
+    kernel_options = ""
 
     def __init__(self, report, setup, args, run_dir, checks=()):
         self.report, self.setup, self.args, self.run_dir = report, setup, args, run_dir
         run_dir.mkdir()
         self.checks = checks
-        self.record = run_dir / "uplink.pcap"
-        text = args.config.read_text().replace(
-            'uplink = { kind = "null"; };',
-            f'uplink = {{ kind = "pcap"; record = "{self.record}"; }};', 1)
+        self.no_far_end = FarEnd.reason()
+        text = args.config.read_text()
+        if not self.no_far_end:
+            text = text.replace('uplink = { kind = "null"; };', FarEnd.uplink, 1)
         self.daemon = chassis.ChassisDaemon(args.vireod, run_dir, text)
+        self.far_end = None if self.no_far_end else FarEnd(self.daemon, run_dir)
         self.machine = self.guest = None
         self.pf = ""
         self.boots = 0
@@ -64,10 +78,11 @@ class HostScene:
 
     def start_machine(self, name, cmdline="", extra=()):
         self.machine = chassis.HostMachine(self.setup, self.run_dir, name)
-        self.machine.extra = extra
-        self.machine.cmdline = f"{chassis.CMDLINE} intel_iommu=on {cmdline}".strip()
+        self.machine.extra, self.machine.memory_mib = extra, self.memory_mib
+        words = (chassis.CMDLINE, "intel_iommu=on", self.kernel_options, cmdline)
+        self.machine.cmdline = " ".join(filter(None, words))
         self.stack.callback(self.machine.stop)
-        self.guest = self.machine.start(self.daemon.socket_path(), reboots=True)
+        self.guest = self.machine.start(self.daemon.socket_path(), cpus=self.cpus, reboots=True)
         self.boots = 1
 
     def logs(self):
@@ -86,8 +101,10 @@ class HostScene:
         self.logged.update(new)
         return new
 
+    # -- what checks share -----------------------------------------------------------------------
+
     def ns(self, name, script, limit_s=10):
-        """A script in a VF's namespace; None is the PF's."""
+        """Runs a script in a VF's namespace; None is the PF's."""
         return self.guest.run(self.inside(name, script), limit_s)
 
     @staticmethod
@@ -100,10 +117,11 @@ class HostScene:
                                    LINK_LIMIT_S)
         check.expect(up, f"LOWER_UP on {interface}", seen)
 
-    def numvfs(self, count):
+    def numvfs(self, count, limit_s=90):
         """Writes sriov_numvfs. Returns what the kernel said: nothing, or an error's text."""
-        output = self.guest.run(f"printf {count} | dd of={SYS_PF}/sriov_numvfs 2>&1", 60).output
-        return "".join(re.findall(r"error.*: (.*)", output))
+        result = self.guest.run(f"printf {count} | dd of={SYS_PF}/sriov_numvfs 2>&1", limit_s)
+        said = "".join(re.findall(r"error.*: (.*)", result.output))
+        return said or ("" if result.code == 0 else str(result))
 
     def vfs_up(self, check):
         """A namespace for each VF, with an address and the link up."""
@@ -116,18 +134,30 @@ class HostScene:
         for vf in range(VFS):
             self.wait_link(check, f"vf{vf}", f"vf{vf}")
 
+    def interface(self, name):
+        return name or self.pf
+
     def mac(self, name):
-        return self.ns(f"{name}", f"cat /sys/class/net/{name}/address").output.strip()
+        """Of a VF in its namespace, of the PF (None)."""
+        return self.ns(name, f"cat /sys/class/net/{self.interface(name)}/address").output.strip()
 
     def ping(self, name, address, count=5):
-        """(lost in percent, RTT) after a first ping that may wait for ARP."""
-        self.guest.poll(self.inside(name, f"ping -c 1 -W 1 {address}"), " 0% packet", 6)
-        output = self.ns(name, f"ping -c {count} -i 0.05 -W 3 {address}", 20).output
-        return (*ping_figures(output), output)
+        """(lost in percent, RTT in ms, ping's words) after a first one that may wait for ARP.
 
-    def expect_ping(self, check, name, address):
-        lost, rtt, output = self.ping(name, address)
+        With a deadline, ping waits for the last answer too; without one it leaves after one more
+        interval, and calls an answer lost that a busy machine delays for longer.
+        """
+        self.guest.poll(self.inside(name, f"ping -c 1 -W 1 {address}"), " 0% packet", 6)
+        output = self.ns(name, f"ping -c {count} -i 0.05 -w 10 {address}", 20).output
+        answered = set(map(int, re.findall(r"icmp_seq=(\d+) ttl", output)))
+        lost = sum(number not in answered for number in range(1, count + 1))
+        return 100 * lost / count, ping_figures(output)[1], output
+
+    def expect_ping(self, check, name, address, count=5):
+        lost, rtt, output = self.ping(name, address, count)
         check.expect(lost == 0, f"answers from {address}", output)
+        worst = max(map(float, re.findall(r"time=([\d.]+) ms", output)))
+        check.expect(worst < STALL_MS, f"answers within {STALL_MS} ms", output)
         return rtt
 
     def expect_no_ping(self, check, name, address):
@@ -148,20 +178,86 @@ class HostScene:
         except ValueError:
             return {"error": output}
 
-    def count_frames(self, name, send, seconds=3):
-        """Frames that arrive in a namespace while `send()` runs: [[source, type, vlan, count]]."""
-        self.guest.must("rm -f /tmp/stop /tmp/ready")
+    def counting(self, place):
+        """Starts counting frames at a place. Returns a function that ends it: frames's output."""
+        if place == UPLINK:
+            return self.far_end.count()
+        ready = f"/tmp/ready.{place}"
+        self.guest.must(f"rm -f /tmp/stop {ready}")
         job = self.guest.start(self.inside(
-            name, f"frames count {name} {seconds + 20} /tmp/stop 2>/tmp/ready"), seconds + 30)
-        self.guest.poll("cat /tmp/ready", "ready", 5, 0.05)
+            place, f"frames count {self.interface(place)} 30 /tmp/stop 2>{ready}"), 40)
+        self.guest.poll(f"cat {ready}", "ready", 5, 0.05)
+
+        def finish():
+            self.guest.must("touch /tmp/stop")
+            return job.wait().output
+        return finish
+
+    def heard(self, places, send):
+        """{place: [[source, type, vlan, count]]} of what arrives while send() runs.
+
+        A place is a VF's namespace, None (the PF), or UPLINK: the far end of the port's cable.
+        """
+        ends = {place: self.counting(place) for place in places}
         send()
         time.sleep(0.3)
-        self.guest.must("touch /tmp/stop")
-        return [line.split() for line in job.wait().output.splitlines()]
+        return {place: [line.split() for line in end().splitlines()]
+                for place, end in ends.items()}
 
     @staticmethod
-    def arrived(lines, mac):
-        return sum(int(line[3]) for line in lines if line[0] == mac and line[1] == TEST_ETHERTYPE)
+    def arrived(lines, source, tag=None):
+        """How many of heard()'s frames have this source, and this VLAN tag where one is given."""
+        return sum(int(line[3]) for line in lines if line[0] == source and
+                   line[1] == TEST_ETHERTYPE and tag in (None, line[2]))
+
+    def send(self, name, count, target, source=None, limit_s=20):
+        """Frames from a namespace, with its own MAC unless told otherwise."""
+        self.guest.must(self.inside(name, f"frames send {self.interface(name)} {count} {target} "
+                                    f"{source or self.mac(name)} {TEST_ETHERTYPE}"), limit_s)
+
+    # -- traffic all the while -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def traffic(self):
+        """The PF talks with the far end, which talks to everybody; VF 0 sends VF 1 what it can."""
+        ping = f"ping -q -i 0.02 {FarEnd.address}" if self.far_end else "ping -q -i 0.02 10.0.0.1"
+        jobs = [self.guest.start(f"while true; do {ping}; sleep 0.2; done", 300), *self.flow()]
+        flood = None
+        if self.far_end:
+            flood = self.far_end.flood(BROADCAST, FLOOD_SOURCE, TEST_ETHERTYPE, FLOOD_PER_S)
+        try:
+            yield
+        finally:
+            if flood:
+                process.end(flood)
+            with contextlib.suppress(GuestError):  # it may have been switched off
+                for job in jobs:
+                    job.stop()
+
+    def flow(self):
+        """TCP from VF 0 to VF 1 that starts over when it breaks. Returns the jobs."""
+        server = self.guest.start(self.inside("vf1", "iperf3 -s -p 5210 >/dev/null 2>&1"), 300)
+        self.guest.poll(self.inside("vf1", "netstat -ltn"), ":5210 ", 5, 0.05)
+        return [server, self.guest.start(self.inside(
+            "vf0", "while true; do iperf3 -c 10.0.0.2 -p 5210 -t 60 >/dev/null 2>&1; sleep 0.2; "
+            "done"), 300)]
+
+    def moving(self, check, *what):
+        """Each of these counters rises: "uplink" is both directions of it, a number is a VF's."""
+        def read():
+            port = self.cycles()["ports"][0]
+            for item in what:
+                if item == UPLINK and self.far_end:
+                    yield from (port["uplink"]["tx_frames"], port["uplink"]["rx_frames"])
+                elif item != UPLINK:
+                    yield port["vfs"][item]["rx_frames"]
+        before = after = tuple(read())
+        end = time.monotonic() + LINK_LIMIT_S
+        while not all(a > b + 3 for a, b in zip(after, before)) and time.monotonic() < end:
+            time.sleep(0.05)
+            after = tuple(read())
+        check.expect(all(a > b + 3 for a, b in zip(after, before)),
+                     f"traffic by {what}", f"{before}, then {after}")
 
     def cycles(self):
         return self.daemon.cycles()
@@ -177,8 +273,12 @@ class HostScene:
         self.ns(f"vf{vf}", f"ip link set vf{vf} down; ip link set vf{vf} up", 20)
         self.wait_link(check, f"vf{vf}", f"vf{vf}")
 
+    # -- checks that every scene has -------------------------------------------------------------
+
     def check_start(self, check):
         self.daemon.start()
+        if self.far_end:
+            self.far_end.plug_in()
         for name in ("chassis.sock", "ssdt.aml", "dmar.aml"):
             check.expect((self.run_dir / name).exists(), f"{name} in the run directory", "none")
         vireo = self.args.vireod.parent / "vireo"
@@ -210,12 +310,14 @@ class HostScene:
         check.note(f"Linux {self.setup.kernel_version}, {self.setup.accel}, {seconds:.1f} s",
                    seconds=round(seconds, 2))
 
+    # -- coming and going ------------------------------------------------------------------------
+
     def drop_namespaces(self):
         self.guest.run("for i in 0 1 2 3; do ip netns del vf$i; done 2>/dev/null; sleep 0.5", 20)
 
     def bring_up(self, check):
         """PF, VFs and a ping, from a driver that has just been loaded."""
-        self.guest.must(f"ip addr add 10.0.0.100/24 dev {self.pf}; ip link set {self.pf} up")
+        self.guest.must(f"ip addr add {PF_ADDRESS}/24 dev {self.pf}; ip link set {self.pf} up")
         self.wait_link(check, None, self.pf)
         if self.guest.must(f"cat {SYS_PF}/sriov_numvfs").strip() != "0":
             self.numvfs(0)
@@ -223,7 +325,23 @@ class HostScene:
         check.expect(not said, "no error", said)
         self.vfs_up(check)
         self.expect_ping(check, "vf0", "10.0.0.2")
+        if self.far_end:
+            self.expect_ping(check, "vf1", FarEnd.address)
         return self.expect_ping(check, None, "10.0.0.1")
+
+    def new_guest(self, check, name, cmdline="", extra=()):
+        """The guest switches itself off, and another one starts on the same daemon."""
+        self.complaints(check)
+        self.guest.start("poweroff -f")
+        end = time.monotonic() + 20
+        while self.machine.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        check.expect(self.machine.process.poll() is not None, "QEMU to end", "it runs on")
+        self.machine.stop()
+        self.start_machine(name, cmdline, extra)
+        self.wait_boot(check)
+
+    # -- at the end ------------------------------------------------------------------------------
 
     def complaints(self, check):
         text = self.guest.run(f"dmesg | grep -iE '{COMPLAINT}' | grep -v 'report a bug\\|not a bug'"

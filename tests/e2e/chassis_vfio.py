@@ -1,23 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Chassis mode with VFs that are vfio-pci's: driven by our own driver, and by DPDK's testpmd.
+"""Chassis mode with VFs that are vfio-pci's: driven by our own driver, and by DPDK's testpmd."""
 
-Usage: chassis_vfio.py [--json FILE] [--config FILE] [--build DIR]
-Exit: 0 all passed, 1 something failed, 2 it could not be tried.
-"""
-
-import argparse
 import re
-import sys
-from pathlib import Path
 
 import chassis
 import initramfs
-import process
-import qemu
 from chassis_scene import HostScene
-from checks import Report
-from daemon import DaemonError
-from demo import CACHE, TOP, finish
 from scene import TEST_ETHERTYPE
 
 PF = chassis.PF
@@ -63,8 +51,8 @@ def more_files(dpdk, build):
 class Setup(chassis.Setup):
     """The host's kernel and tools, and programs that drive VFs."""
 
-    def __init__(self, cache, run_dir, build, say=lambda text: None):
-        super().__init__(cache, run_dir, say)
+    def __init__(self, cache, run_dir, build, say=lambda text: None, kernel_link="guest"):
+        super().__init__(cache, run_dir, say, kernel_link)
         dpdk = (cache / "dpdk").resolve() / "root"
         if not dpdk.exists():
             raise initramfs.InitramfsError(f"{dpdk} is missing: run scripts/setup dpdk")
@@ -75,6 +63,9 @@ class Setup(chassis.Setup):
 
 class VfioScene(HostScene):
     """VF 0 has its kernel driver; 1 and 2 are our driver's, 3 is testpmd's."""
+
+    cpus = 2
+    kernel_options = f"hugepages={HUGE_PAGES}"
 
     def list_checks(self):
         return [
@@ -96,14 +87,6 @@ class VfioScene(HostScene):
             ("no complaint from the kernel", self.check_complaints),
             ("vireod ends cleanly", self.check_end),
         ]
-
-    def start_machine(self, name, cmdline="", extra=()):
-        self.machine = chassis.HostMachine(self.setup, self.run_dir, name)
-        self.machine.cmdline = (f"{chassis.CMDLINE} intel_iommu=on hugepages={HUGE_PAGES} "
-                                f"{cmdline}").strip()
-        self.stack.callback(self.machine.stop)
-        self.guest = self.machine.start(self.daemon.socket_path(), cpus=2, reboots=True)
-        self.boots = 1
 
     # -- what checks share -----------------------------------------------------------------------
 
@@ -198,7 +181,7 @@ class VfioScene(HostScene):
         def kernel_frames():
             return int(self.ns("vf0", "cat /sys/class/net/vf0/statistics/rx_packets").output)
         before, kernel = self.vf_counts(KERNEL_VF)["rx_frames"], kernel_frames()
-        lines = self.count_frames("vf0", send, 10)
+        lines = self.heard(("vf0",), send)["vf0"]
         card, kernel = self.vf_counts(KERNEL_VF)["rx_frames"] - before, kernel_frames() - kernel
         check.expect(self.sent.code == 0, "vf-pktgen ends well", self.sent)
         mac = re.search(r"MAC (\S+),", self.sent.output)
@@ -313,38 +296,3 @@ class VfioScene(HostScene):
         left = self.guest.must("lspci -D -n -d 8086:10ed")
         check.expect(not left, "no VF left", left)
         check.note("sriov_numvfs 0 while it has the VF")
-
-
-def run_scenes(args, report):
-    with process.run_directory() as run_dir:
-        setup = Setup(CACHE, run_dir, args.build, report.say)
-        report.facts.update(qemu=setup.qemu_version, accelerator=setup.accel,
-                            accelerator_why=setup.accel_why, kernel=setup.kernel_version)
-        report.say(f"QEMU {setup.qemu_version}, {setup.accel} ({setup.accel_why}); "
-                   f"guest: Debian's Linux {setup.kernel_version}")
-        report.start_group("chassis-vfio", "== VFs that are vfio-pci's: our driver, and DPDK's")
-        VfioScene(report, setup, args, run_dir / "c").run()
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Chassis mode's VFs in user space, checked.")
-    parser.add_argument("--json", metavar="FILE", help="write the results for programs")
-    parser.add_argument("--config", type=Path, default=TOP / "examples" / "card.conf")
-    parser.add_argument("--build", type=Path, default=TOP / "build")
-    args = parser.parse_args()
-    args.vireod, args.smoke = args.build / "vireod", False
-    report = Report()
-    process.catch_signals()
-    try:
-        run_scenes(args, report)
-    except (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError) as error:
-        report.say(f"chassis-vfio: {error}")
-        return 2
-    except (KeyboardInterrupt, process.Interrupted):
-        report.say("\nchassis-vfio: interrupted")
-        return 130
-    return finish(report, args.json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

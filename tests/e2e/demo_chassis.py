@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Chassis mode: a stock Linux in one VM is the SR-IOV host, with stock ixgbe and intel-iommu.
 
-Usage: demo_chassis.py [--json FILE] [--config FILE] [--vireod FILE] [--smoke] [--newer-kernel]
+Usage: demo_chassis.py [--json FILE] [--config FILE] [--build DIR] [--newer-kernel]
+                       [--all | --smoke | --groups NAME,...]
 Exit: 0 all passed, 1 something failed, 2 it could not be tried.
 """
 
 import argparse
 import sys
+import time
 from pathlib import Path
 
 import chassis
@@ -15,6 +17,8 @@ import chassis_life
 import chassis_pf
 import chassis_settings
 import chassis_speed
+import chassis_uplink
+import chassis_vfio
 import chassis_vfs
 import initramfs
 import process
@@ -26,45 +30,108 @@ from checks import Report
 from daemon import DaemonError
 from demo import CACHE, TOP, finish
 
-
-def list_checks(smoke):
-    if smoke:
-        return (*chassis_pf.CHECKS, *chassis_vfs.CHECKS, *chassis_iommu.CHECKS)
-    return (*chassis_pf.CHECKS, *chassis_vfs.CHECKS, *chassis_settings.CHECKS,
-            *chassis_life.UNDER_TRAFFIC, *chassis_iommu.CHECKS, *chassis_vfs.COMING_AND_GOING,
-            *chassis_life.CHECKS, *chassis_iommu.MODES, *chassis_speed.CHECKS)
+SMOKE_CHECKS = (*chassis_pf.CHECKS, *chassis_vfs.CHECKS, *chassis_uplink.CHECKS,
+                *chassis_iommu.UNIT_CHECKS, *chassis_iommu.CHECKS)
+HOST_CHECKS = (*chassis_pf.CHECKS, *chassis_vfs.CHECKS, *chassis_uplink.CHECKS,
+               *chassis_settings.CHECKS, *chassis_vfs.UNDER_TRAFFIC, *chassis_iommu.UNIT_CHECKS,
+               *chassis_iommu.CHECKS, *chassis_iommu.MODE_CHECKS)
 
 
-def run_scenes(args, report):
+class HostWithTwoCpus(HostScene):
+    cpus = 2  # with one, ixgbevf makes one queue only
+
+
+def play_host(args, report, run_dir, setup):
+    HostWithTwoCpus(report, setup(), args, run_dir, HOST_CHECKS).run()
+
+
+def play_smoke(args, report, run_dir, setup):
+    HostScene(report, setup(), args, run_dir, SMOKE_CHECKS).run()
+
+
+def play_user_space(args, report, run_dir, setup):
+    chassis_vfio.VfioScene(report, setup(chassis_vfio.Setup, args.build), args, run_dir).run()
+
+
+def play_speed(args, report, run_dir, setup):
+    chassis_speed.SpeedScene(report, setup(), args, run_dir, chassis_speed.CHECKS).run()
+
+
+def play_ports(args, report, run_dir, setup):
+    TwoPorts(report, setup(), args, run_dir).run()
+
+
+def play_life(args, report, run_dir, setup):
+    HostScene(report, setup(), args, run_dir, chassis_life.ALONE).run()
+
+
+def play_limits(args, report, run_dir, setup):
+    run_dir.mkdir()
+    Limits(report, setup(), args, run_dir).run()
+
+
+# {name: (title, function)}; each has a vireod and VMs of its own.
+GROUPS = {
+    "smoke": ("the shortest way through", play_smoke),
+    "host": ("one VM has the card: its kernel is the SR-IOV host", play_host),
+    "two-ports": ("a dual-port card, 5 GiB of memory, two CPUs", play_ports),
+    "user-space": ("VFs that are vfio-pci's: our driver, and DPDK's", play_user_space),
+    "speed": ("as fast as QEMU's own SR-IOV card?", play_speed),
+    "life": ("drivers and guests come and go", play_life),
+    "limits": ("what cannot work is named, and the VM boots", play_limits),
+}
+SMOKE = ("smoke",)
+DEMO = ("host", "two-ports", "user-space", "speed")
+ALL = (*DEMO, "life", "limits")
+
+
+def play(args, report, names):
+    kernel = "newer-kernel" if args.newer_kernel else "guest"
     with process.run_directory() as run_dir:
-        setup = chassis.Setup(CACHE, run_dir, report.say,
-                              "newer-kernel" if args.newer_kernel else "guest")
-        report.facts.update(qemu=setup.qemu_version, accelerator=setup.accel,
-                            accelerator_why=setup.accel_why, kernel=setup.kernel_version)
-        report.say(f"QEMU {setup.qemu_version}, {setup.accel} ({setup.accel_why}); "
-                   f"guest: Debian's Linux {setup.kernel_version}")
-        report.start_group("chassis", "== one VM has the card: its kernel is the SR-IOV host")
-        HostScene(report, setup, args, run_dir / "c", list_checks(args.smoke)).run()
-        if not args.smoke:
-            report.start_group("two-ports", "== a dual-port card, 5 GiB of memory, two CPUs")
-            TwoPorts(report, setup, args, run_dir / "t").run()
-            report.start_group("limits", "== what cannot work is named, and the VM boots")
-            Limits(report, setup, args, run_dir).run()
+        def setup(kind=chassis.Setup, *more):
+            return kind(CACHE, run_dir, *more, say=report.say, kernel_link=kernel)
+        basic = setup()
+        report.facts.update(qemu=basic.qemu_version, accelerator=basic.accel,
+                            accelerator_why=basic.accel_why, kernel=basic.kernel_version)
+        report.say(f"QEMU {basic.qemu_version}, {basic.accel} ({basic.accel_why}); "
+                   f"guest: Debian's Linux {basic.kernel_version}")
+        for number, name in enumerate(names):
+            title, function = GROUPS[name]
+            start = time.monotonic()
+            report.start_group(name, f"== {number + 1} of {len(names)}: {title}")
+            function(args, report, run_dir / f"g{number}", setup)
+            report.phase(name, time.monotonic() - start)
 
 
-def main():
+def parse(default):
     parser = argparse.ArgumentParser(description="Chassis mode, checked.")
     parser.add_argument("--json", metavar="FILE", help="write the results for programs")
-    parser.add_argument("--smoke", action="store_true", help="the shortest way through")
     parser.add_argument("--newer-kernel", action="store_true",
                         help="the stock kernel of the next Debian")
     parser.add_argument("--config", type=Path, default=TOP / "examples" / "card.conf")
-    parser.add_argument("--vireod", type=Path, default=TOP / "build" / "vireod")
+    parser.add_argument("--build", type=Path, default=TOP / "build")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", dest="groups", action="store_const", const=ALL,
+                       help="everything that there is to check")
+    which.add_argument("--smoke", dest="groups", action="store_const", const=SMOKE,
+                       help="the shortest way through")
+    which.add_argument("--groups", type=lambda text: text.split(","), metavar="NAME,...",
+                       help=f"of {', '.join(GROUPS)}; without any: {', '.join(DEMO)}")
     args = parser.parse_args()
+    args.vireod = args.build / "vireod"
+    args.groups = args.groups or default
+    unknown = set(args.groups) - set(GROUPS)
+    if unknown:
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    return args
+
+
+def main():
+    args = parse(DEMO)
     report = Report()
     process.catch_signals()
     try:
-        run_scenes(args, report)
+        play(args, report, args.groups)
     except (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError) as error:
         report.say(f"demo-chassis: {error}")
         return 2

@@ -114,17 +114,12 @@ class Setup(chassis.Setup):
 class NestedScene(HostScene):
     """The host VM's life as in the chassis demo; its VF 0 goes to a guest inside."""
 
+    memory_mib = HOST_MEMORY_MIB
+
     def __init__(self, report, setup, args, run_dir):
         super().__init__(report, setup, args, run_dir)
         self.inner = None
         self.started = 0.0
-
-    def start_machine(self, name, cmdline="", extra=()):
-        self.machine = chassis.HostMachine(self.setup, self.run_dir, name)
-        self.machine.cmdline = f"{chassis.CMDLINE} intel_iommu=on"
-        self.machine.memory_mib = HOST_MEMORY_MIB
-        self.stack.callback(self.machine.stop)
-        self.guest = self.machine.start(self.daemon.socket_path())
 
     def list_checks(self):
         return [

@@ -2,12 +2,13 @@
 // Raw Ethernet frames for the tests: sends them with whatever source MAC and VLAN tag is asked
 // for, or counts them.
 //
-//   frames send IF COUNT DST SRC ETHERTYPE [VLAN [BYTES]]   VLAN "-": no tag; BYTES without FCS
+//   frames send IF COUNT DST SRC ETHERTYPE [VLAN [BYTES [PER_SECOND]]]
+//                       VLAN "-": no tag; BYTES without FCS; as many a second as will go
 //   frames count IF SECONDS [STOPFILE]
 //
 // `count` prints, for every source MAC and EtherType seen (tag removed), a line
-// "SRC ETHERTYPE VLAN|- COUNT"; it prints "ready" to stderr when it listens, and ends early when
-// STOPFILE exists. ETHERTYPE is hexadecimal.
+// "SRC ETHERTYPE VLAN[/PRIORITY]|- COUNT", with the priority where it is not 0; it prints "ready"
+// to stderr when it listens, and ends early when STOPFILE exists. ETHERTYPE is hexadecimal.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -31,7 +32,7 @@
 struct kind {
     uint8_t src[6];
     uint16_t ethertype;
-    int vlan; // -1: untagged
+    int tci; // VLAN and priority, -1: untagged
     unsigned long count;
 };
 
@@ -74,6 +75,7 @@ static int frames_send(int argc, char **argv)
     unsigned long count = strtoul(argv[3], NULL, 10);
     uint16_t ethertype = (uint16_t)strtoul(argv[6], NULL, 16);
     int fd = packet_socket(argv[2], 0); // 0: receives nothing
+    useconds_t gap_us = 0;
 
     mac_parse(argv[4], frame);
     mac_parse(argv[5], frame + 6);
@@ -94,9 +96,14 @@ static int frames_send(int argc, char **argv)
     }
     for (size_t i = len; i < total; i++)
         frame[i] = (uint8_t)i;
+    if (argc > 9)
+        gap_us = 1000000 / (useconds_t)strtoul(argv[9], NULL, 10);
     for (unsigned long i = 0; i < count; i++) {
+        if (gap_us > 0)
+            usleep(gap_us);
         while (send(fd, frame, total, 0) < 0) {
-            if (errno != ENOBUFS && errno != EINTR)
+            // An interface that is down for a moment is part of some tests.
+            if (errno != ENOBUFS && errno != EINTR && !(gap_us > 0 && errno == ENETDOWN))
                 fail("send");
             usleep(1000); // the queue is full
         }
@@ -105,7 +112,7 @@ static int frames_send(int argc, char **argv)
     return 0;
 }
 
-static void kind_count(struct kind *kinds, const uint8_t *src, uint16_t ethertype, int vlan)
+static void kind_count(struct kind *kinds, const uint8_t *src, uint16_t ethertype, int tci)
 {
     for (int i = 0; i < KINDS_MAX; i++) {
         struct kind *k = &kinds[i];
@@ -113,10 +120,10 @@ static void kind_count(struct kind *kinds, const uint8_t *src, uint16_t ethertyp
         if (k->count == 0) {
             memcpy(k->src, src, sizeof(k->src));
             k->ethertype = ethertype;
-            k->vlan = vlan;
+            k->tci = tci;
         }
         if (memcmp(k->src, src, sizeof(k->src)) == 0 && k->ethertype == ethertype &&
-            k->vlan == vlan) {
+            k->tci == tci) {
             k->count++;
             return;
         }
@@ -137,7 +144,7 @@ static void frame_receive(int fd, struct kind *kinds)
                          .msg_control = control,
                          .msg_controllen = sizeof(control)};
     ssize_t n = recvmsg(fd, &msg, 0);
-    int vlan = -1;
+    int tci = -1;
     const uint8_t *type = frame + 12;
 
     if (n < ETH_HLEN || from.sll_pkttype == PACKET_OUTGOING)
@@ -149,13 +156,13 @@ static void frame_receive(int fd, struct kind *kinds)
             continue;
         memcpy(&aux, CMSG_DATA(c), sizeof(aux));
         if (aux.tp_status & TP_STATUS_VLAN_VALID)
-            vlan = aux.tp_vlan_tci & 0xfff;
+            tci = aux.tp_vlan_tci;
     }
-    if (vlan < 0 && type[0] == 0x81 && type[1] == 0x00 && n >= ETH_HLEN + VLAN_TAG_BYTES) {
-        vlan = (type[2] << 8 | type[3]) & 0xfff;
+    if (tci < 0 && type[0] == 0x81 && type[1] == 0x00 && n >= ETH_HLEN + VLAN_TAG_BYTES) {
+        tci = type[2] << 8 | type[3];
         type += VLAN_TAG_BYTES;
     }
-    kind_count(kinds, frame + 6, (uint16_t)(type[0] << 8 | type[1]), vlan);
+    kind_count(kinds, frame + 6, (uint16_t)(type[0] << 8 | type[1]), tci);
 }
 
 static int64_t now_ms(void)
@@ -193,8 +200,10 @@ static int frames_count(int argc, char **argv)
         const struct kind *k = &kinds[i];
         char vlan[16] = "-";
 
-        if (k->vlan >= 0)
-            snprintf(vlan, sizeof(vlan), "%d", k->vlan);
+        if (k->tci >= 0 && k->tci >> 13 != 0)
+            snprintf(vlan, sizeof(vlan), "%d/%d", k->tci & 0xfff, k->tci >> 13);
+        else if (k->tci >= 0)
+            snprintf(vlan, sizeof(vlan), "%d", k->tci & 0xfff);
         printf("%02x:%02x:%02x:%02x:%02x:%02x %04x %s %lu\n", k->src[0], k->src[1], k->src[2],
                k->src[3], k->src[4], k->src[5], k->ethertype, vlan, k->count);
     }
@@ -207,7 +216,7 @@ int main(int argc, char **argv)
         return frames_send(argc, argv);
     if (argc >= 4 && strcmp(argv[1], "count") == 0)
         return frames_count(argc, argv);
-    fprintf(stderr, "usage: frames send IF COUNT DST SRC ETHERTYPE [VLAN [BYTES]]\n"
+    fprintf(stderr, "usage: frames send IF COUNT DST SRC ETHERTYPE [VLAN [BYTES [RATE]]]\n"
                     "       frames count IF SECONDS [STOPFILE]\n");
     return 2;
 }
