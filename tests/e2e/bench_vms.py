@@ -400,11 +400,12 @@ class Bench:
                              f"{statistics.median(self.values(subject, 'cores')):.2f}",
                              f"{statistics.median(self.values(subject, 'resent')):.0f}"])
         self.report.say()
-        table(self.report, ["median [min..max]", "TCP, Gbit/s", "ping, ms", "CPU s/GB", "cores",
-                            "resent"], rows)
-        self.report.say(f"{max(len(s.samples) for s in self.subjects)} rounds of "
-                        f"{self.args.seconds} s of TCP and {PINGS} pings; CPU and cores: all "
-                        "processes that take part")
+        if rows:
+            table(self.report, ["median [min..max]", "TCP, Gbit/s", "ping, ms", "CPU s/GB", "cores",
+                                "resent"], rows)
+            self.report.say(f"{max(len(s.samples) for s in self.subjects)} rounds of "
+                            f"{self.args.seconds} s of TCP and {PINGS} pings; CPU and cores: all "
+                            "processes that take part")
         for subject in self.subjects:
             if not any(subject.samples):
                 self.report.say(f"{subject.title}: not measured: {subject.why}")
@@ -450,6 +451,8 @@ class Bench:
                 packets = sum(s["guest_packets"] for s in samples)
                 rows.append([subject.title, f"{interrupts / packets:.4f}",
                              f"{interrupts / data * 1e6:.1f}", f"{packets / data * 1e6:.1f}"])
+        if not rows:
+            return
         self.report.say()
         table(self.report, ["As the guests count, during TCP", "interrupts/packet sent",
                             "interrupts/MB", "packets sent/MB"], rows)
