@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// vf-ping: a host of one address on a VF. Answers ARP and ICMP echo, nothing else.
-//
-// An answer goes out in the buffer that the question came in: nothing is copied. The card fills in
-// the IPv4 header's checksum.
+// vf-ping: a host of one address, IPv4 or IPv6, on a VF. Answers who asks for its MAC (ARP,
+// neighbour solicitations) and echo requests, nothing else.
+// What it answers is in ping_host.c.
 #include <argp.h>
 #include <arpa/inet.h>
 #include <errno.h>
-#include <net/ethernet.h>
-#include <netinet/if_ether.h>
-#include <netinet/ip.h>
-#include <netinet/ip_icmp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -21,6 +16,7 @@
 
 #include "driver/bus.h"
 #include "driver/vf.h"
+#include "ping_host.h"
 
 #define RING_LEN   256u
 #define BURST      32u
@@ -30,8 +26,8 @@
 const char *argp_program_version = "vf-ping " VIREO_VERSION;
 
 static const char doc[] =
-    "Answers ARP and ICMP echo requests for ADDRESS (IPv4) on a VF: something to ping, without a "
-    "VM. VF is its vfio-user socket (port0-vf0.sock in vireod's run directory), or the PCI address "
+    "Answers for ADDRESS, IPv4 or IPv6, on a VF: something to ping, without a VM. VF is its "
+    "vfio-user socket (port0-vf0.sock in vireod's run directory), or the PCI address "
     "of a VF that is bound to vfio-pci (0001:01:10.0)."
     "\v"
     "Ends with Ctrl-C, and says how many it answered. Sleeps while nothing comes.\n\n"
@@ -47,12 +43,11 @@ static const struct argp_option argp_options[] = {
 
 struct ping {
     const char *where;
-    struct in_addr address;
+    struct ping_host host;
     unsigned frame_bytes_max;
-    uint8_t mac[6];
     struct driver_bus *bus;
     struct vf_driver *vf;
-    unsigned long long arps, echoes, ignored;
+    unsigned long long ignored;
 };
 
 static volatile sig_atomic_t stop;
@@ -79,8 +74,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "one address and one VF, no more");
         if (state->arg_num == 1)
             p->where = arg;
-        else if (inet_pton(AF_INET, arg, &p->address) != 1)
-            argp_error(state, "'%s': an IPv4 address is wanted, 10.0.0.9", arg);
+        else if (!ping_host_parse(&p->host, arg))
+            argp_error(state, "'%s': an address is wanted, 10.0.0.9 or fd00::9", arg);
         return 0;
     case ARGP_KEY_END:
         if (state->arg_num < 2)
@@ -91,94 +86,13 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-// Headers are copied out, checked, changed and copied back: the sender chose their alignment.
-
-// ARP: who has our address? (RFC 826)
-static bool answer_arp(struct ping *p, struct vf_buffer *b)
-{
-    struct ether_arp arp;
-
-    if (b->len_bytes < ETH_HLEN + sizeof arp)
-        return false;
-    memcpy(&arp, b->data + ETH_HLEN, sizeof arp);
-    if (arp.arp_op != htons(ARPOP_REQUEST) || arp.arp_pro != htons(ETHERTYPE_IP) ||
-        arp.arp_hln != 6 || arp.arp_pln != 4 || memcmp(arp.arp_tpa, &p->address, 4) != 0)
-        return false;
-    arp.arp_op = htons(ARPOP_REPLY);
-    memcpy(arp.arp_tha, arp.arp_sha, 6);
-    memcpy(arp.arp_tpa, arp.arp_spa, 4);
-    memcpy(arp.arp_sha, p->mac, 6);
-    memcpy(arp.arp_spa, &p->address, 4);
-    memcpy(b->data + ETH_HLEN, &arp, sizeof arp);
-    b->flags = 0; // what they said of what came is no wish for what goes
-    p->arps++;
-    return true;
-}
-
-// ICMP echo (RFC 792), not in fragments. The card has checked the IPv4 header's checksum; ICMP's
-// is for the one who asked: it covers what we send back unread.
-static bool answer_echo(struct ping *p, struct vf_buffer *b)
-{
-    struct iphdr ip;
-    struct icmphdr icmp;
-    unsigned header_len, total_len, sum;
-
-    if ((b->flags & VF_RX_CSUM_BAD) || b->len_bytes < ETH_HLEN + sizeof ip)
-        return false;
-    memcpy(&ip, b->data + ETH_HLEN, sizeof ip);
-    header_len = ip.ihl * 4u;
-    total_len = ntohs(ip.tot_len);
-    if (ip.version != 4 || header_len < sizeof ip || total_len < header_len + sizeof icmp ||
-        total_len + ETH_HLEN > b->len_bytes || ip.protocol != IPPROTO_ICMP ||
-        ip.daddr != p->address.s_addr || (ntohs(ip.frag_off) & (IP_MF | IP_OFFMASK)))
-        return false;
-    memcpy(&icmp, b->data + ETH_HLEN + header_len, sizeof icmp);
-    if (icmp.type != ICMP_ECHO || icmp.code != 0)
-        return false;
-    // Only the type changes, by -8 in a high byte: so its checksum does, by +8 there (RFC 1624).
-    icmp.type = ICMP_ECHOREPLY;
-    sum = ntohs(icmp.checksum) + (ICMP_ECHO << 8);
-    icmp.checksum = htons((uint16_t)(sum + (sum >> 16)));
-    ip.daddr = ip.saddr;
-    ip.saddr = p->address.s_addr;
-    ip.ttl = 64;
-    ip.check = 0; // the card's
-    memcpy(b->data + ETH_HLEN, &ip, sizeof ip);
-    memcpy(b->data + ETH_HLEN + header_len, &icmp, sizeof icmp);
-    b->flags = VF_TX_IP_CSUM;
-    b->l2_len = ETH_HLEN;
-    b->l3_len = (uint8_t)header_len;
-    p->echoes++;
-    return true;
-}
-
-// True: `b` is now the answer.
-static bool answer(struct ping *p, struct vf_buffer *b)
-{
-    struct ether_header ether;
-    bool answered = false;
-
-    if (b->next || b->len_bytes < ETH_HLEN)
-        return false;
-    memcpy(&ether, b->data, sizeof ether);
-    if (ether.ether_type == htons(ETHERTYPE_ARP))
-        answered = answer_arp(p, b);
-    else if (ether.ether_type == htons(ETHERTYPE_IP))
-        answered = answer_echo(p, b);
-    memcpy(ether.ether_dhost, ether.ether_shost, 6);
-    memcpy(ether.ether_shost, p->mac, 6);
-    if (answered)
-        memcpy(b->data, &ether, sizeof ether);
-    return answered;
-}
-
 static unsigned answer_some(struct ping *p)
 {
     struct vf_buffer *came[BURST], *answers[BURST];
     unsigned n = vf_receive(p->vf, 0, came, BURST), count = 0, sent;
 
     for (unsigned i = 0; i < n; i++) {
-        if (answer(p, came[i])) {
+        if (ping_host_answer(&p->host, came[i])) {
             answers[count++] = came[i];
         } else {
             p->ignored++;
@@ -230,8 +144,10 @@ static int vf_open(struct ping *p)
         .frame_bytes_max = p->frame_bytes_max,
         .interrupts = true,
     };
-    char error[512], text[INET_ADDRSTRLEN];
-    const uint8_t *m = p->mac;
+    char error[512], text[INET6_ADDRSTRLEN];
+    const uint8_t *m = p->host.mac;
+    uint8_t groups[1][6];
+    unsigned count;
     int ret = driver_bus_open(p->where, &p->bus, error, sizeof error);
 
     if (!ret)
@@ -241,9 +157,16 @@ static int vf_open(struct ping *p)
                 ret == -EBUSY ? "; a VF serves one at a time" : "");
         return ret;
     }
-    vf_driver_mac(p->vf, p->mac);
+    vf_driver_mac(p->vf, p->host.mac);
+    count = ping_host_groups(&p->host, groups);
+    ret = count ? vf_driver_set_multicast(p->vf, groups, count) : 0;
+    if (ret) {
+        fprintf(stderr, "vf-ping: %s: no multicast: %s\n", p->where, strerror(-ret));
+        return ret;
+    }
     printf("vf-ping: %s is at %02x:%02x:%02x:%02x:%02x:%02x\n",
-           inet_ntop(AF_INET, &p->address, text, sizeof text), m[0], m[1], m[2], m[3], m[4], m[5]);
+           inet_ntop(p->host.family, &p->host.address, text, sizeof text), m[0], m[1], m[2], m[3],
+           m[4], m[5]);
     fflush(stdout);
     return 0;
 }
@@ -278,7 +201,7 @@ int main(int argc, char **argv)
         vf_close(&p);
         // The PF wants us to start over, and takes its time to be there again.
     } while ((ret == -EIO || (ran && ret == -ETIMEDOUT)) && !stop && !sleep(1));
-    printf("vf-ping: answered %llu ARP and %llu echo requests, ignored %llu frames\n", p.arps,
-           p.echoes, p.ignored);
+    printf("vf-ping: answered %llu %s and %llu echo requests, ignored %llu frames\n", p.host.asked,
+           p.host.family == AF_INET6 ? "solicitations" : "ARP", p.host.echoes, p.ignored);
     return ret ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -42,7 +42,8 @@ static const char doc[] =
     "Needs CAP_NET_ADMIN. The interface is up and has the VF's MAC; its addresses are yours to "
     "set. It goes when the program ends, with Ctrl-C. Sleeps while nothing comes.\n\n"
     "Leave the MAC as it is: the card drops frames from another one as spoofed (and nothing would "
-    "come to it), unless the VF is trusted and its spoofchk is false.\n\n"
+    "come to it), unless the VF is trusted and its spoofchk is false; then a bridge behind the tap "
+    "works, with --promiscuous.\n\n"
     "Example, in a network namespace of its own:\n"
     "  ip netns add box\n"
     "  ip netns exec box vf-tap eth0 /run/vireo/port0-vf2.sock &\n"
@@ -51,12 +52,15 @@ static const char doc[] =
 
 static const struct argp_option argp_options[] = {
     {"mtu", 'm', "BYTES", 0, "The interface's MTU, 68 to 9696 (default 1500)", 0},
+    {"promiscuous", 'p', NULL, 0,
+     "Receive for MACs that no VF has, too: for a bridge behind the tap. The VF needs trust", 0},
     {0},
 };
 
 struct tap {
     const char *name, *where;
     unsigned mtu;
+    bool promiscuous;
     int fd, control; // the tap; any socket, for ioctls on its interface
     struct driver_bus *bus;
     struct vf_driver *vf;
@@ -84,6 +88,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         t->mtu = (unsigned)strtoul(arg, &end, 10);
         if (*end || t->mtu < MTU_MIN || t->mtu > MTU_MAX)
             argp_error(state, "--mtu: %u to %u is wanted", MTU_MIN, MTU_MAX);
+        return 0;
+    case 'p':
+        t->promiscuous = true;
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num == 0 && (!*arg || strlen(arg) >= IFNAMSIZ))
@@ -162,9 +169,16 @@ static int vf_open(struct tap *t)
         config.buffer_bytes = 2048;
     if (!ret)
         ret = vf_driver_open(t->bus, &config, &t->vf, error, sizeof error);
-    if (ret)
+    if (ret) {
         fprintf(stderr, "vf-tap: %s%s\n", error,
                 ret == -EBUSY ? "; a VF serves one at a time" : "");
+        return ret;
+    }
+    if (t->promiscuous)
+        ret = vf_driver_set_receive_mode(t->vf, VF_RECEIVE_PROMISCUOUS);
+    if (ret)
+        fprintf(stderr, "vf-tap: %s: --promiscuous is refused (%s): the VF needs trust\n", t->where,
+                strerror(-ret));
     return ret;
 }
 

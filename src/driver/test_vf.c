@@ -175,6 +175,43 @@ static void test_requests(void **state)
     vf_fixture_end(&f);
 }
 
+// More than its groups is for a trusted VF, and for an API that has the message.
+static void test_receive_modes(void **state)
+{
+    static const struct {
+        enum pf_mailbox_api api;
+        bool trusted;
+        int groups, all_multicast, promiscuous;
+    } cases[] = {
+        {PF_API_11, true, -ENOTSUP, -ENOTSUP, -ENOTSUP},
+        {PF_API_12, true, 0, 0, -ENOTSUP},
+        {PF_API_13, true, 0, 0, 0},
+        {PF_API_14, true, 0, 0, 0},
+        {PF_API_14, false, 0, -EPERM, -EPERM},
+    };
+    struct vf_fixture f;
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
+        uint32_t modes;
+
+        vf_fixture_init(&f);
+        f.pf.config.mailbox_api_max = cases[i].api;
+        f.pf.config.vf[0].trusted = cases[i].trusted;
+        vf_fixture_open(&f);
+        assert_int_equal(vf_driver_set_receive_mode(f.vf, VF_RECEIVE_GROUPS), cases[i].groups);
+        assert_int_equal(vf_driver_set_receive_mode(f.vf, VF_RECEIVE_ALL_MULTICAST),
+                         cases[i].all_multicast);
+        modes = test_card_reg(f.pf.card, HW_PFVML2FLT(0));
+        assert_int_equal(!!(modes & HW_PFVML2FLT_MPE), !cases[i].all_multicast);
+        assert_int_equal(vf_driver_set_receive_mode(f.vf, VF_RECEIVE_PROMISCUOUS),
+                         cases[i].promiscuous);
+        modes = test_card_reg(f.pf.card, HW_PFVML2FLT(0));
+        assert_int_equal(!!(modes & HW_PFVML2FLT_ROPE), !cases[i].promiscuous);
+        vf_fixture_end(&f);
+    }
+}
+
 static void test_service(void **state)
 {
     struct pf_vf_policy policy = {.link_up = false};
@@ -241,9 +278,10 @@ static void test_mapped_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),       cmocka_unit_test(test_queues_by_pf),
-        cmocka_unit_test(test_open_fails), cmocka_unit_test(test_requests),
-        cmocka_unit_test(test_service),    cmocka_unit_test(test_mapped_pages),
+        cmocka_unit_test(test_open),          cmocka_unit_test(test_queues_by_pf),
+        cmocka_unit_test(test_open_fails),    cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_receive_modes), cmocka_unit_test(test_service),
+        cmocka_unit_test(test_mapped_pages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -405,6 +405,25 @@ int vf_driver_set_multicast(struct vf_driver *vf, const uint8_t (*macs)[6], unsi
     return ask_pf(vf, msg, HW_MAILBOX_WORDS, 1);
 }
 
+_Static_assert(VF_RECEIVE_BROADCAST == (int)HW_XCAST_NONE &&
+                   VF_RECEIVE_GROUPS == (int)HW_XCAST_MULTI &&
+                   VF_RECEIVE_ALL_MULTICAST == (int)HW_XCAST_ALLMULTI &&
+                   VF_RECEIVE_PROMISCUOUS == (int)HW_XCAST_PROMISC,
+               "they are the message's numbers");
+
+int vf_driver_set_receive_mode(struct vf_driver *vf, enum vf_receive_mode mode)
+{
+    uint32_t msg[2] = {HW_MSG_UPDATE_XCAST_MODE, mode};
+    int ret;
+
+    if (vf->api < (mode == VF_RECEIVE_PROMISCUOUS ? HW_API_13 : HW_API_12))
+        return -ENOTSUP;
+    ret = ask_pf(vf, msg, ARRAY_LEN(msg), ARRAY_LEN(msg));
+    if (ret)
+        return ret;
+    return msg[1] == mode ? 0 : -EPERM; // a PF may give less than was asked, and says what
+}
+
 void vf_driver_mac(const struct vf_driver *vf, uint8_t mac[6])
 {
     memcpy(mac, vf->mac, sizeof vf->mac);

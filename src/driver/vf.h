@@ -53,6 +53,14 @@ enum {
     VF_TX_IPV6 = 1 << 9, // else IPv4, where a checksum or TSO is asked
 };
 
+// Numbers as in the mailbox message (enum hw_xcast_mode).
+enum vf_receive_mode {
+    VF_RECEIVE_BROADCAST = 0,     // broadcast alone
+    VF_RECEIVE_GROUPS = 1,        // and the groups of vf_driver_set_multicast(): the default
+    VF_RECEIVE_ALL_MULTICAST = 2, // and every multicast frame
+    VF_RECEIVE_PROMISCUOUS = 3,   // and frames to MACs that no VF has
+};
+
 // Frames and bytes since open; bytes without FCS and without tags that the card strips or inserts.
 struct vf_stats {
     uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
@@ -99,6 +107,10 @@ int vf_driver_set_mac(struct vf_driver *vf, const uint8_t mac[6]);    // -EPERM:
 int vf_driver_add_vlan(struct vf_driver *vf, uint16_t vlan, bool on); // -EPERM: PF refused
 // Replaces the list. -ENOSPC: more than VF_MULTICAST_MAX.
 int vf_driver_set_multicast(struct vf_driver *vf, const uint8_t (*macs)[6], unsigned count);
+// What else is received beside frames to our MAC. 0; -EPERM: the PF allows less (more than the
+// groups is for trusted VFs), and the VF has what it allows; -ENOTSUP: the API that was agreed is
+// too old for it (1.2; promiscuous 1.3).
+int vf_driver_set_receive_mode(struct vf_driver *vf, enum vf_receive_mode mode);
 void vf_driver_stats(const struct vf_driver *vf, struct vf_stats *out);
 
 #endif

@@ -6,6 +6,8 @@
 
 Prints TAP. Exit status 0: all is as it should be (a case may be skipped: it says why), 1: not.
 """
+import ipaddress
+import json
 import os
 import re
 import shutil
@@ -24,8 +26,15 @@ from daemon import Daemon  # noqa: E402
 WAIT_S = 10
 MACS = [f"02:00:00:00:10:{i:02x}" for i in range(4)]
 VFS = ", ".join(f'{{ index = {i}; mac = "{mac}"; }}' for i, mac in enumerate(MACS))
-CONFIG = f'seed = "examples"; ports = ({{ uplink = {{ kind = "null"; }}; vfs = 4; vf = ({VFS}); }});\n'
+FORMS = ("trapped", "mapped")
 ADDRESS = "10.9.0.9"
+ADDRESS6 = "fd09::9"
+NOBODY = "02:00:00:00:ee:ee"
+
+
+def config(form):
+    return (f'seed = "examples"; ports = ({{ uplink = {{ kind = "null"; }}; vfs = 4; '
+            f'vf_defaults = {{ doorbells = "{form}"; }}; vf = ({VFS}); }});\n')
 
 
 class Failure(Exception):
@@ -81,11 +90,12 @@ class Program:
 
 
 class Bench:
-    def __init__(self, folder, programs):
+    def __init__(self, folder, programs, form):
         self.folder = folder
+        folder.mkdir()
         self.vireod, self.pktgen, self.l2fwd, self.ping, self.tap = programs
         self.programs = []
-        self.daemon = Daemon(self.vireod, folder, CONFIG)
+        self.daemon = Daemon(self.vireod, folder, config(form))
 
     def run(self, *command):
         return Program(self, *command)
@@ -135,6 +145,22 @@ def echo_request(source, destination, source_ip, target_ip, payload, fragment=0)
           ip_bytes(target_ip))
     ip = ip[:10] + checksum(ip).to_bytes(2, "big") + ip[12:]
     return mac_bytes(destination) + mac_bytes(source) + b"\x08\0" + ip + icmp
+
+
+def icmp6(source, destination, source_ip, target_ip, message, hop_limit=64):
+    """An ICMPv6 frame; the message's checksum is filled in."""
+    addresses = (ipaddress.IPv6Address(source_ip).packed + ipaddress.IPv6Address(target_ip).packed)
+    total = checksum(addresses + len(message).to_bytes(4, "big") + b"\0\0\0\x3a" + message)
+    return (mac_bytes(destination) + mac_bytes(source) + b"\x86\xdd\x60\0\0\0" +
+            len(message).to_bytes(2, "big") + b"\x3a" + bytes([hop_limit]) + addresses +
+            message[:2] + total.to_bytes(2, "big") + message[4:])
+
+
+def solicitation(target_ip, hop_limit=255):
+    target = ipaddress.IPv6Address(target_ip).packed
+    group = "ff02::1:ff" + target[-3:].hex()[:2] + ":" + target[-2:].hex()
+    return icmp6(MACS[0], "33:33:ff:" + target[-3:].hex(":"), "fd09::1", group,
+                 b"\x87" + bytes(7) + target + b"\x01\x01" + mac_bytes(MACS[0]), hop_limit)
 
 
 def ask(bench, frame):
@@ -240,6 +266,35 @@ def test_ping(bench):
     check(re.search(rf"ignored {len(bad)} frames", said), said)
 
 
+def test_ping6(bench):
+    host = bench.run(bench.ping, ADDRESS6, bench.socket(1))
+    host.says(f"{ADDRESS6} is at {MACS[1]}")
+    us, them = (ipaddress.IPv6Address(address).packed for address in (ADDRESS6, "fd09::1"))
+    advert = ask(bench, solicitation(ADDRESS6))
+    check(advert == icmp6(MACS[1], MACS[0], ADDRESS6, "fd09::1", b"\x88\0\0\0\x60\0\0\0" + us +
+                          b"\x02\x01" + mac_bytes(MACS[1]), 255), f"advertisement: {advert.hex()}")
+    for payload in b"", b"odd", bytes(range(256)) * 5, b"\xff" * 1400:
+        message = b"\x80\0\0\0\x12\x34\0\x07" + payload
+        echo = ask(bench, icmp6(MACS[0], MACS[1], "fd09::1", ADDRESS6, message))
+        check(echo[22:54] == us + them, f"addresses: {echo.hex()}")
+        check(echo == icmp6(MACS[1], MACS[0], ADDRESS6, "fd09::1", b"\x81" + message[1:]),
+              f"echo: {echo.hex()}")
+    whole = icmp6(MACS[0], MACS[1], "fd09::1", ADDRESS6, b"\x80" + bytes(47))
+    to_us = solicitation(ADDRESS6).replace(mac_bytes("33:33:ff:00:00:09"), mac_bytes(MACS[1]))
+    bad = [icmp6(MACS[0], MACS[1], "fd09::1", "fd09::a", b"\x80" + bytes(47)),
+           icmp6(MACS[0], MACS[1], "ff02::1", ADDRESS6, b"\x80" + bytes(47)),
+           whole[:90],                                 # shorter than its payload length says
+           whole[:14] + b"\x40" + whole[15:],          # version 4
+           solicitation(ADDRESS6, 254),                # by way of a router
+           to_us[:60] + b"\x55" + to_us[61:],          # a wrong checksum
+           arp_request(MACS[0], "10.9.0.1", ADDRESS)]
+    for frame in bad:
+        bench.run(bench.pktgen, "-f", frame.hex(), "-n", "1", bench.socket(0)).ends(0)
+    time.sleep(0.2)
+    said = host.stop()
+    check(re.search(rf"ignored {len(bad)} frames", said), said)
+
+
 def test_starts_over(bench):
     """The administrator changes the VF's MAC under a running program."""
     host = bench.run(bench.ping, ADDRESS, bench.socket(1))
@@ -285,23 +340,30 @@ def ping_command():
     raise Skip("neither ping nor busybox is installed")
 
 
-def test_tap(bench):
+def inside(tap, *command):
+    """Runs a command in a tap's network namespace. Returns (exit code, output)."""
+    done = subprocess.run(["nsenter", "-t", str(tap.process.pid), "-n", *command],
+                          capture_output=True, text=True, timeout=WAIT_S, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def need_taps():
     if os.geteuid() != 0:
         raise Skip("making a tap needs root")
     if not os.path.exists("/dev/net/tun") or not shutil.which("ip"):
         raise Skip("no /dev/net/tun, or no iproute2")
-    ping = ping_command()
     if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
         raise Skip("no network namespaces here")
+
+
+def test_tap(bench):
+    need_taps()
+    ping = ping_command()
+    host6 = bench.run(bench.ping, ADDRESS6, bench.socket(0))
     host = bench.run(bench.ping, "--frame", "9014", ADDRESS, bench.socket(1))
     host.says("is at")
     taps = [bench.run("unshare", "-n", bench.tap, "--mtu", "9000", "eth0", bench.socket(vf))
             for vf in (2, 3)]
-
-    def inside(tap, *command):
-        done = subprocess.run(["nsenter", "-t", str(tap.process.pid), "-n", *command],
-                              capture_output=True, text=True, timeout=WAIT_S, check=False)
-        return done.returncode, done.stdout + done.stderr
 
     for number, tap in enumerate(taps, 2):
         tap.says("eth0 is up, MTU 9000")
@@ -315,11 +377,42 @@ def test_tap(bench):
         check(code == 0 and " 0% packet loss" in said, said)
     # Neighbour discovery is multicast: the taps' groups have arrived at the card.
     time.sleep(1.1)
-    code, said = inside(taps[0], *ping, "-6", "-c", "2", "-W", "2", "fd09::3")
-    check(code == 0 and " 0% packet loss" in said, said)
+    for address in "fd09::3", ADDRESS6:
+        code, said = inside(taps[0], *ping, "-6", "-c", "2", "-W", "2", address)
+        check(code == 0 and " 0% packet loss" in said, said)
+    # vf-ping defends its address: who would take it learns that it is taken.
+    inside(taps[1], "ip", "address", "add", f"{ADDRESS6}/64", "dev", "eth0")
+    wait_until(lambda: "dadfailed" in inside(taps[1], "ip", "address", "show", "dev", "eth0")[1],
+               "the kernel took vf-ping's address")
+    check(not re.search("answered 0|and 0 echo", host6.stop()), host6.text())
     for tap in taps:
         check("frames to the VF" in tap.stop(), tap.text())
     host.stop()
+
+
+def test_tap_promiscuous(bench):
+    need_taps()
+
+    def start():
+        return bench.run("unshare", "-n", bench.tap, "--promiscuous", "eth0", bench.socket(2))
+
+    check("the VF needs trust" in start().ends(1), "an untrusted VF became promiscuous")
+    bench.daemon.call("vf.set", {"port": 0, "vf": 2, "trust": True})
+    tap = start()
+    tap.says("eth0 is up")
+    for destination in NOBODY, MACS[3]:
+        bench.run(bench.pktgen, "-d", destination, "-n", "100", "-r", "5000",
+                  bench.socket(0)).ends(0)
+
+    def received():
+        said = inside(tap, "ip", "-s", "-j", "link", "show", "eth0")[1]
+        return json.loads(said)[0]["stats64"]["rx"]["packets"]
+
+    wait_until(lambda: received() >= 100, "frames to a MAC that no VF has did not come")
+    said = tap.stop()
+    to_tap = int(re.search(r"(\d+) to the tap", said).group(1))
+    check(100 <= to_tap < 200, f"another VF's frames came, too: {said}")
+    bench.daemon.call("vf.set", {"port": 0, "vf": 2, "trust": False})
 
 
 def test_daemon_goes(bench):
@@ -338,34 +431,49 @@ CASES = [("pktgen sends, a sink counts each frame", test_pktgen),
          ("l2fwd forwards both ways", test_l2fwd),
          ("l2fwd --mac-swap is spoofing, where that is checked", test_l2fwd_swap_is_spoofing),
          ("vf-ping answers ARP and echo, and nothing else", test_ping),
+         ("vf-ping answers solicitations and ICMPv6 echo, and nothing else", test_ping6),
          ("a program starts over when its VF was changed", test_starts_over),
          ("a VF that is taken", test_busy),
          ("wrong arguments", test_arguments),
          ("vf-tap: a namespace pings vf-ping and another tap", test_tap),
+         ("vf-tap --promiscuous, where the VF is trusted", test_tap_promiscuous),
          ("the daemon goes away", test_daemon_goes)]
+# What doorbells have nothing to do with.
+TRAPPED_ONLY = (test_busy, test_arguments, test_l2fwd_swap_is_spoofing)
+
+
+def run_case(bench, number, name, case):
+    start = time.monotonic()
+    try:
+        case(bench)
+        print(f"ok {number} - {name} ({time.monotonic() - start:.1f} s)", flush=True)
+    except Skip as why:
+        print(f"ok {number} - {name} # SKIP {why}", flush=True)
+    except Failure as why:
+        print(f"not ok {number} - {name}\n# " + str(why).replace("\n", "\n# "), flush=True)
+        return False
+    finally:
+        for program in bench.programs:
+            process.end(program.process)
+    return True
 
 
 def main():
     process.catch_signals()
+    runs = [(form, name, case) for form in FORMS for name, case in CASES
+            if form == "trapped" or case not in TRAPPED_ONLY]
     failed = 0
-    print(f"1..{len(CASES)}", flush=True)
+    print(f"1..{len(runs)}", flush=True)
     with process.run_directory() as folder:
-        bench = Bench(folder, sys.argv[1:6])
+        bench, running = None, None
         try:
-            bench.daemon.start()
-            for number, (name, case) in enumerate(CASES, 1):
-                start = time.monotonic()
-                try:
-                    case(bench)
-                    print(f"ok {number} - {name} ({time.monotonic() - start:.1f} s)", flush=True)
-                except Skip as why:
-                    print(f"ok {number} - {name} # SKIP {why}", flush=True)
-                except Failure as why:
-                    failed += 1
-                    print(f"not ok {number} - {name}\n# " + str(why).replace("\n", "\n# "),
-                          flush=True)
-                for program in bench.programs:
-                    process.end(program.process)
+            for number, (form, name, case) in enumerate(runs, 1):
+                if form != running:
+                    if bench:
+                        bench.stop_all()
+                    bench, running = Bench(folder / form, sys.argv[1:6], form), form
+                    bench.daemon.start()
+                failed += not run_case(bench, number, f"{name}, {form}", case)
         finally:
             bench.stop_all()
     return 1 if failed else 0
