@@ -74,7 +74,7 @@ static const struct command commands[] = {
     {"version", "", 0, 0, true, false, vireo_version, "of this program and of the daemon", ""},
 };
 
-enum { OPTION_RUN_DIR = 0x100, OPTION_JSON, OPTION_MEMORY };
+enum { OPTION_RUN_DIR = 0x100, OPTION_JSON, OPTION_MEMORY, OPTION_QEMU };
 
 // --- one command's arguments ---
 
@@ -94,6 +94,8 @@ static const struct argp_option json_options[] = {
     {"json", OPTION_JSON, NULL, 0, "JSON instead of a table", 0}, RUN_DIR_OPTION, {0}};
 static const struct argp_option memory_options[] = {
     {"memory", OPTION_MEMORY, "SIZE", 0, "Memory of the VM, as QEMU writes it (default 1G)", 0},
+    {"qemu", OPTION_QEMU, "PATH", 0,
+     "Fail where this QEMU has no vfio-user-pci (default: a note, of that in PATH)", 0},
     RUN_DIR_OPTION,
     {0}};
 static const struct argp_option no_options[] = {RUN_DIR_OPTION, {0}};
@@ -114,6 +116,9 @@ static error_t command_option(int key, char *arg, struct argp_state *state)
         if (!arg[0] || strspn(arg, "0123456789KMGT") != strlen(arg))
             argp_error(state, "--memory: found '%s'; allowed is a size like 512M or 4G", arg);
         p->inv->memory = arg;
+        return 0;
+    case OPTION_QEMU:
+        p->inv->qemu = arg;
         return 0;
     case ARGP_KEY_ARG:
         if (p->inv->arg_count == p->command->max_args)

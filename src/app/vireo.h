@@ -11,9 +11,14 @@ struct invocation {
     const char *run_dir;
     bool json;
     const char *memory; // qemu-args --memory
+    const char *qemu;   // qemu-args --qemu; NULL: not given
     unsigned arg_count;
     const char *args[VIREO_ARGS_MAX];
 };
+
+// Whether the QEMU of --qemu can be used; else that in PATH, which is worth a note only. False:
+// told on stderr.
+bool vireo_qemu_is_good(const struct invocation *inv);
 
 // Each returns the exit status; errors have been told on stderr.
 int vireo_stats(const struct invocation *inv);

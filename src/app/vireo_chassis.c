@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // vireo chassis qemu-args: what gives a VM the whole card.
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "app/qemu_check.h"
 #include "app/run_dir.h"
 #include "app/vireo.h"
 #include "chassis/layout.h"
@@ -38,11 +40,22 @@ static void print_file(const char *path)
         printf(*path == ',' ? ",," : "%c", *path);
 }
 
+bool vireo_qemu_is_good(const struct invocation *inv)
+{
+    char why[400];
+    int ret = qemu_check(inv->qemu ? inv->qemu : QEMU_DEFAULT, why, sizeof why);
+
+    if (!ret || (!inv->qemu && ret != -ENOTSUP))
+        return true;
+    fprintf(stderr, "vireo: %s%s\n", inv->qemu ? "" : "note: ", why);
+    return !inv->qemu;
+}
+
 int vireo_chassis_qemu_args(const struct invocation *inv)
 {
     const char *quote = isatty(STDOUT_FILENO) ? "'" : "";
     const char *end = isatty(STDOUT_FILENO) ? " \\\n" : "\n";
-    json_t *info = info_get(inv);
+    json_t *info = vireo_qemu_is_good(inv) ? info_get(inv) : NULL;
 
     if (!info)
         return EXIT_FAILURE;

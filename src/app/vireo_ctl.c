@@ -286,7 +286,7 @@ int vireo_qemu_args(const struct invocation *inv)
     json_t *list, *entry;
     size_t i;
 
-    if (port_vf_parse(inv, &port, &vf))
+    if (port_vf_parse(inv, &port, &vf) || !vireo_qemu_is_good(inv))
         return EXIT_FAILURE;
     list = call(inv, "vf.list", NULL);
     if (!list)
