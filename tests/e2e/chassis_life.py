@@ -4,6 +4,7 @@
 import json
 import time
 
+import chassis_vfs
 import process
 from chassis import SYS_PF
 from chassis_scene import BOOT_LIMIT_S, FLOOD_SOURCE, UPLINK
@@ -97,4 +98,4 @@ CHECKS = (
     ("guest reboot under traffic", check_reboot),
     ("power-off under traffic, a new guest", check_power_off),
 )
-ALONE = (("PF, VFs, uplink", check_up), *CHECKS)
+ALONE = (("PF, VFs, uplink", check_up), *CHECKS, *chassis_vfs.AGAIN_AND_AGAIN)

@@ -58,7 +58,7 @@ def play_speed(args, report, run_dir, setup):
 
 
 def play_ports(args, report, run_dir, setup):
-    TwoPorts(report, setup(), args, run_dir).run()
+    TwoPorts(report, setup(), args, run_dir, many_vfs=args.groups != DEMO).run()
 
 
 def play_life(args, report, run_dir, setup):
