@@ -224,8 +224,9 @@ static int on_dma_unmap(void *dev, uint64_t iova, uint64_t len_bytes, bool all)
 
     // A kernel that runs never takes its memory from its devices; firmware does, before.
     if (c->carrier.is_hidden && was_there && !chassis_memory_is_there(c->memory))
-        log_error("chassis: QEMU has an IOMMU of its own before the carrier: leave out -device "
-                  "intel-iommu (amd-iommu, virtio-iommu); the chassis brings one");
+        log_limited(LOG_LEVEL_ERROR,
+                    "chassis: QEMU has an IOMMU of its own before the carrier: leave out -device "
+                    "intel-iommu (amd-iommu, virtio-iommu); the chassis brings one");
     return ret;
 }
 
