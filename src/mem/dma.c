@@ -17,6 +17,7 @@ void dma_port_flush(struct dma_port *port)
 {
     memset(port->small, 0, sizeof port->small);
     memset(port->large, 0, sizeof port->large);
+    memset(port->run, 0, sizeof port->run);
 }
 
 static bool in_interrupt_range(uint64_t iova)
@@ -34,6 +35,106 @@ static void narrow_to_small(struct dma_translation *t, uint64_t iova)
     t->shift = DMA_SMALL_SHIFT;
 }
 
+static bool find_page(const struct dma_port *port, uint64_t iova, uint64_t generation,
+                      enum dma_access access, struct dma_run *out)
+{
+    const struct dma_translation *t =
+        &port->large[(iova >> DMA_LARGE_SHIFT) & (DMA_LARGE_ENTRIES - 1)];
+
+    if (t->generation != generation || (iova - t->iova) >> DMA_LARGE_SHIFT) {
+        t = &port->small[(iova >> DMA_SMALL_SHIFT) & (DMA_SMALL_ENTRIES - 1)];
+        if (t->generation != generation || (iova - t->iova) >> DMA_SMALL_SHIFT)
+            return false;
+    }
+    *out = (struct dma_run){t->iova, 1ull << t->shift, t->host, t->generation, t->access};
+    return t->access & access;
+}
+
+bool dma_run_find(const struct dma_port *port, uint64_t iova, enum dma_access access,
+                  struct dma_run *out)
+{
+    uint64_t generation = atomic_load_explicit(port->generation, memory_order_acquire);
+
+    if (!port->bus_master)
+        return false;
+    for (unsigned i = 0; i < DMA_RUNS; i++) {
+        const struct dma_run *run = &port->run[i];
+
+        if (iova - run->iova < run->len_bytes && run->generation == generation &&
+            (run->access & access)) {
+            *out = *run;
+            return true;
+        }
+    }
+    return find_page(port, iova, generation, access, out);
+}
+
+// Joins `with` onto `run` where it follows it. Both are of the same generation and access.
+static bool join(struct dma_run *run, const struct dma_run *with)
+{
+    if (run->iova + run->len_bytes != with->iova || run->host + run->len_bytes != with->host ||
+        !with->iova) // that would be round the end of the address space
+        return false;
+    run->len_bytes += with->len_bytes;
+    return true;
+}
+
+// Adds a page that was walked to the runs: onto its neighbours, or else in the place of the
+// shortest, so that a run that has grown stays.
+static void add_to_runs(struct dma_port *port, const struct dma_translation *t)
+{
+    struct dma_run grown = {t->iova, 1ull << t->shift, t->host, t->generation, t->access};
+    struct dma_run *slot = NULL;
+
+    for (unsigned i = 0; i < DMA_RUNS; i++) {
+        struct dma_run *run = &port->run[i];
+
+        if (run->generation != t->generation) {
+            *run = (struct dma_run){0}; // stale, or empty
+        } else if (t->iova - run->iova < run->len_bytes) {
+            // Walked again since the tables now allow more, without an invalidation: as if new.
+            *run = (struct dma_run){0};
+        } else if (run->access == t->access) {
+            if (join(run, &grown)) {
+                grown = *run;
+                *run = (struct dma_run){0};
+            } else if (join(&grown, run)) {
+                *run = (struct dma_run){0};
+            }
+        }
+        if (!slot || run->len_bytes < slot->len_bytes)
+            slot = run;
+    }
+    *slot = grown;
+}
+
+// A page of a run, as a translation for the caches: a large one where the run has all of it.
+static bool find_in_runs(const struct dma_port *port, uint64_t iova, enum dma_access access,
+                         struct dma_translation *out)
+{
+    uint64_t page = bits_align_down(iova, 1ull << DMA_LARGE_SHIFT);
+    struct dma_run run;
+
+    if (!dma_run_find(port, iova, access, &run))
+        return false;
+    *out = (struct dma_translation){
+        .generation = run.generation, .shift = DMA_LARGE_SHIFT, .access = run.access};
+    if (!dma_run_at(&run, page, 1u << DMA_LARGE_SHIFT)) {
+        out->shift = DMA_SMALL_SHIFT;
+        page = bits_align_down(iova, 1ull << DMA_SMALL_SHIFT);
+    }
+    out->iova = page;
+    out->host = run.host + (page - run.iova);
+    return true;
+}
+
+static struct dma_translation *slot_of(struct dma_port *port, uint64_t iova, uint8_t shift)
+{
+    if (shift == DMA_LARGE_SHIFT)
+        return &port->large[(iova >> DMA_LARGE_SHIFT) & (DMA_LARGE_ENTRIES - 1)];
+    return &port->small[(iova >> DMA_SMALL_SHIFT) & (DMA_SMALL_ENTRIES - 1)];
+}
+
 const struct dma_translation *dma_port_fill(struct dma_port *port, iova_t iova,
                                             enum dma_access access)
 {
@@ -42,6 +143,11 @@ const struct dma_translation *dma_port_fill(struct dma_port *port, iova_t iova,
     // invalidation during the walk makes the result stale at once.
     uint64_t gen = atomic_load_explicit(port->generation, memory_order_acquire);
 
+    if (find_in_runs(port, iova.v, access, &t)) {
+        slot = slot_of(port, iova.v, t.shift);
+        *slot = t;
+        return slot;
+    }
     port->miss_count++;
     if (in_interrupt_range(iova.v)) {
         port->ops->refuse(port->ctx, port->rid, iova, access);
@@ -58,10 +164,8 @@ const struct dma_translation *dma_port_fill(struct dma_port *port, iova_t iova,
         t.iova == bits_align_down(DMA_INTERRUPT_BASE, 1ull << DMA_LARGE_SHIFT))
         narrow_to_small(&t, iova.v);
     t.generation = gen;
-    if (t.shift == DMA_LARGE_SHIFT)
-        slot = &port->large[(iova.v >> DMA_LARGE_SHIFT) & (DMA_LARGE_ENTRIES - 1)];
-    else
-        slot = &port->small[(iova.v >> DMA_SMALL_SHIFT) & (DMA_SMALL_ENTRIES - 1)];
+    add_to_runs(port, &t);
+    slot = slot_of(port, iova.v, t.shift);
     *slot = t;
     return slot;
 }

@@ -26,6 +26,7 @@ enum dma_access { DMA_READ = 1, DMA_WRITE = 2 };
 #define DMA_LARGE_SHIFT   21
 #define DMA_SMALL_ENTRIES 256u // direct-mapped, a 4 KiB page each
 #define DMA_LARGE_ENTRIES 64u  // direct-mapped, a 2 MiB page each (1 GiB pages fill one at a time)
+#define DMA_RUNS          8u   // runs of pages that are neighbours on both sides
 
 // Writes to this range are interrupt messages, never translated (VT-d §3.13).
 #define DMA_INTERRUPT_BASE 0xfee00000ull
@@ -44,6 +45,16 @@ struct dma_translation {
     uint8_t shift;       // DMA_SMALL_SHIFT or DMA_LARGE_SHIFT: the largest of the two that the page
                          // tables and the region both allow
     uint8_t access;      // mask of enum dma_access that is allowed
+};
+
+// Translated pages that are neighbours here as they are there: [iova, iova + len_bytes) is at
+// `host`. Each page of it was walked on its own. A pool of buffers, or all memory of a VM, is one
+// run, whatever the size of its pages: one comparison tells that a buffer lies in it.
+struct dma_run {
+    uint64_t iova, len_bytes;
+    uint8_t *host;
+    uint64_t generation; // as in struct dma_translation
+    uint8_t access;
 };
 
 struct dma_port_ops {
@@ -66,6 +77,7 @@ struct dma_port {
     uint64_t miss_count;    // walks
     struct dma_translation small[DMA_SMALL_ENTRIES];
     struct dma_translation large[DMA_LARGE_ENTRIES];
+    struct dma_run run[DMA_RUNS];
 };
 
 void dma_port_init(struct dma_port *port, rid_t rid, const struct dma_port_ops *ops, void *ctx,
@@ -73,7 +85,7 @@ void dma_port_init(struct dma_port *port, rid_t rid, const struct dma_port_ops *
 // Drops all cached translations of this port.
 void dma_port_flush(struct dma_port *port);
 
-// Slow path of dma_at(): walk, and cache.
+// Slow path of dma_at(): from a run, or walk; and cache.
 const struct dma_translation *dma_port_fill(struct dma_port *port, iova_t iova,
                                             enum dma_access access);
 
@@ -147,6 +159,22 @@ static inline void *dma_peek(const struct dma_port *port, uint64_t iova, uint32_
                  !port->bus_master))
         return NULL;
     return t->host + offset;
+}
+
+// The run that holds `iova`, or else the page, into *out: good until the worker next leaves the gate.
+// False where neither is cached, or `access` is not allowed, or nothing may be issued. Never walks,
+// never faults, as dma_peek(): whoever gets false goes through dma_at(), which fills the caches.
+bool dma_run_find(const struct dma_port *port, uint64_t iova, enum dma_access access,
+                  struct dma_run *out);
+
+// The host address of all of [iova, iova+len) where it lies in `run`, else NULL.
+static inline uint8_t *dma_run_at(const struct dma_run *run, uint64_t iova, uint32_t len_bytes)
+{
+    uint64_t offset = iova - run->iova;
+
+    if (unlikely(offset >= run->len_bytes || len_bytes > run->len_bytes - offset))
+        return NULL;
+    return run->host + offset;
 }
 
 // Copies `len` bytes (0 allowed), page by page. 0, or -EFAULT where any page was refused; bytes

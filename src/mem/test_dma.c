@@ -277,6 +277,73 @@ static void test_interrupt_range_is_refused(void **state)
     assert_memory_equal(buf, fx->fake.memory + LARGE + DMA_INTERRUPT_LEN + 4096, 16);
 }
 
+// Pages that are neighbours on both sides become one run, walked page by page, in whatever order.
+static void test_neighbours_become_a_run(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t base = fx->fake.base, middle = base + 600 * SMALL;
+    struct dma_run run;
+    uint8_t byte;
+
+    for (unsigned i = 0; i < 300; i++) { // more than the cache of small pages has
+        assert_int_equal(dma_read(&fx->port, (iova_t){middle + i * SMALL}, &byte, 1), 0);
+        assert_int_equal(dma_read(&fx->port, (iova_t){middle - (i + 1) * SMALL}, &byte, 1), 0);
+    }
+    assert_int_equal(fx->fake.walks, 600);
+    assert_true(dma_run_find(&fx->port, middle, DMA_WRITE, &run));
+    assert_int_equal(run.iova, middle - 300 * SMALL);
+    assert_int_equal(run.len_bytes, 600 * SMALL);
+    assert_ptr_equal(dma_run_at(&run, middle, SMALL), fx->fake.memory + (middle - base));
+    assert_ptr_equal(dma_run_at(&run, run.iova + run.len_bytes - 1, 1),
+                     fx->fake.memory + (run.iova - base) + run.len_bytes - 1);
+    assert_null(dma_run_at(&run, run.iova + run.len_bytes - 1, 2));
+    assert_null(dma_run_at(&run, run.iova + run.len_bytes, 1));
+    assert_null(dma_run_at(&run, run.iova - 1, 1));
+    // What the small cache has lost comes from the run, without a walk, and is right.
+    for (unsigned i = 0; i < 600; i++) {
+        uint64_t offset = middle - 300 * SMALL - base + i * SMALL + 5;
+
+        assert_int_equal(dma_read(&fx->port, (iova_t){base + offset}, &byte, 1), 0);
+        assert_int_equal(byte, fx->fake.memory[offset]);
+    }
+    assert_int_equal(fx->fake.walks, 600);
+    assert_false(dma_run_find(&fx->port, middle + 300 * SMALL, DMA_READ, &run));
+    // Nothing is issued without bus mastering, nor by what an invalidation made stale.
+    fx->port.bus_master = false;
+    assert_false(dma_run_find(&fx->port, middle, DMA_READ, &run));
+    fx->port.bus_master = true;
+    atomic_fetch_add(&fx->fake.generation, 1);
+    assert_false(dma_run_find(&fx->port, middle, DMA_READ, &run));
+    assert_int_equal(dma_read(&fx->port, (iova_t){middle}, &byte, 1), 0);
+    assert_int_equal(fx->fake.walks, 601);
+}
+
+// Pages with other rights, or from elsewhere here, do not join; nor do the ends of a hole.
+static void test_runs_keep_apart(void **state)
+{
+    struct fixture *fx = *state;
+    uint64_t base = fx->fake.base;
+    struct dma_run run;
+    uint8_t byte = 1;
+
+    fx->fake.hole = base + SMALL;
+    assert_int_equal(dma_read(&fx->port, (iova_t){base}, &byte, 1), 0);
+    assert_int_equal(dma_read(&fx->port, (iova_t){base + SMALL}, &byte, 1), -EFAULT);
+    assert_int_equal(dma_read(&fx->port, (iova_t){base + 2 * SMALL}, &byte, 1), 0);
+    assert_false(dma_run_find(&fx->port, base + SMALL, DMA_READ, &run));
+    fx->fake.access = DMA_READ;
+    assert_int_equal(dma_read(&fx->port, (iova_t){base + 3 * SMALL}, &byte, 1), 0);
+    assert_true(dma_run_find(&fx->port, base + 2 * SMALL, DMA_WRITE, &run));
+    assert_int_equal(run.len_bytes, SMALL);
+    assert_false(dma_run_find(&fx->port, base + 3 * SMALL, DMA_WRITE, &run));
+    assert_int_equal(dma_write(&fx->port, (iova_t){base + 3 * SMALL}, &byte, 1), -EFAULT);
+    fx->fake.memory += 16 * SMALL; // the next page comes from elsewhere
+    assert_int_equal(dma_read(&fx->port, (iova_t){base + 4 * SMALL}, &byte, 1), 0);
+    fx->fake.memory -= 16 * SMALL;
+    assert_true(dma_run_find(&fx->port, base + 4 * SMALL, DMA_READ, &run));
+    assert_int_equal(run.len_bytes, SMALL);
+}
+
 #define WITH_PORT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -292,6 +359,8 @@ int main(void)
         WITH_PORT(test_invalidation_during_the_walk),
         WITH_PORT(test_access_rights_are_not_mixed_up),
         WITH_PORT(test_interrupt_range_is_refused),
+        WITH_PORT(test_neighbours_become_a_run),
+        WITH_PORT(test_runs_keep_apart),
     };
 
     return cmocka_run_group_tests_name("dma", tests, NULL, NULL);

@@ -207,12 +207,6 @@ static struct verdict judge(const struct nic_derived *t, const struct nic_frame 
     return v;
 }
 
-// A descriptor as it lies in memory.
-union nic_rx_desc {
-    uint64_t words[2];
-    struct hw_rx_read_desc read;
-};
-
 static struct nic_rx_words make_words(const struct nic_rxq *q, const struct verdict *v,
                                       uint32_t status, uint32_t len_bytes)
 {
@@ -227,10 +221,9 @@ static struct nic_rx_words make_words(const struct nic_rxq *q, const struct verd
 static void write_back(const struct nic_rxq *q, union nic_rx_desc *desc, struct nic_rx_words words)
 {
     if (likely(!q->legacy))
-        __atomic_store_n(&desc->words[0], htole64(words.low), __ATOMIC_RELAXED);
-    // Status and length in one store: some drivers look at DD first, some at the length. Release:
-    // pairs with the driver's read barrier behind that look.
-    __atomic_store_n(&desc->words[1], htole64(words.high), __ATOMIC_RELEASE);
+        nic_rx_write_back(desc, words);
+    else // as there
+        __atomic_store_n(&desc->words[1], htole64(words.high), __ATOMIC_RELEASE);
 }
 
 static void write_back_pending(struct nic_rxq *q)
@@ -297,6 +290,12 @@ static enum nic_rx_result drop(struct nic_port *port, unsigned queue, _Atomic ui
     return NIC_RX_DROPPED;
 }
 
+// The queue has what nic_rxq_flush() is to look at.
+static void note_pending(struct nic_port *port, unsigned queue)
+{
+    port->work.rx_pending[queue / 64] |= BIT64(queue % 64);
+}
+
 static void count_delivered(struct nic_port *port, unsigned queue, const struct nic_frame *frame)
 {
     struct nic_rx_batch *b = &port->rxq[queue].batch;
@@ -305,7 +304,7 @@ static void count_delivered(struct nic_port *port, unsigned queue, const struct 
     b->bytes += frame->len_bytes + (frame->has_vlan ? VLAN_TAG_LEN : 0);
     if (unlikely(frame->head[0] & 1) && nic_frame_mac(frame->head) != NIC_MAC_BROADCAST)
         b->multicast_frames++;
-    port->work.rx_pending[queue / 64] |= BIT64(queue % 64);
+    note_pending(port, queue);
 }
 
 static uint32_t following(const struct nic_rxq *q, uint32_t index)
@@ -356,7 +355,7 @@ static enum nic_rx_result place(struct nic_port *port, unsigned queue, uint32_t 
         left -= take;
     }
     atomic_store_explicit(&q->head, at, memory_order_relaxed);
-    port->work.rx_pending[queue / 64] |= BIT64(queue % 64);
+    note_pending(port, queue);
     return refused ? drop(port, queue, fault_drops) : NIC_RX_DONE;
 }
 
@@ -460,4 +459,46 @@ enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
     if (likely(result == NIC_RX_DONE))
         count_delivered(port, queue, frame);
     return result;
+}
+
+bool nic_rxq_run_begin(struct nic_port *port, unsigned queue, struct nic_rx_run *run)
+{
+    const struct nic_derived *t = &port->derived;
+    struct nic_rxq *q = &port->rxq[queue];
+    uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed), left;
+    uint64_t addr = q->base.v + (uint64_t)head * HW_DESC_LEN_BYTES, here;
+    struct dma_run ring;
+
+    run->room = 0;
+    run->dma = nic_dma_of_queue(port, queue);
+    if (!q->enabled || q->faulted || q->legacy || !t->rx_enabled || !t->crc_strip ||
+        !dma_run_find(run->dma, addr, DMA_READ, &ring) || !(ring.access & DMA_WRITE))
+        return false;
+    here = (ring.len_bytes - (addr - ring.iova)) / HW_DESC_LEN_BYTES;
+    left = q->desc_count - head;
+    if (here < left)
+        left = (uint32_t)here;
+    run->room = room(q);
+    if (run->room > left)
+        run->room = left;
+    run->desc = (union nic_rx_desc *)(ring.host + (addr - ring.iova));
+    run->head = head;
+    run->len_max = q->buffer_bytes < t->frame_len_max ? q->buffer_bytes : t->frame_len_max;
+    write_back_pending(q);
+    return run->room;
+}
+
+void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *run, uint32_t frames,
+                     uint64_t bytes)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+    uint32_t end = run->head + frames, line = end % NIC_RX_PENDING_MAX;
+
+    for (uint32_t n = frames < line ? frames : line; n; n--)
+        nic_rx_write_back(run->desc + (frames - n), run->pending[(end - n) % NIC_RX_PENDING_MAX]);
+    atomic_store_explicit(&q->head, end == q->desc_count ? 0 : end, memory_order_relaxed);
+    q->batch.frames += frames;
+    q->batch.bytes += bytes;
+    if (frames)
+        note_pending(port, queue);
 }

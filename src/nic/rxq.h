@@ -13,11 +13,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "mem/address.h"
+#include <endian.h>
+
+#include "hw82599/desc.h"
+#include "mem/dma.h"
 #include "nic/frame.h"
 
 struct nic_port;
-union nic_rx_desc;
 
 #define NIC_RX_DESC_MAX 12u // descriptors a packet: NIC_FRAME_LEN_MAX, tag and FCS in 1 KiB buffers
 
@@ -25,13 +27,22 @@ union nic_rx_desc;
 // Descriptors are written back a cache line at a time, so that a line changes hands between the
 // cores once for its four frames; frames are counted once.
 #define NIC_RX_PENDING_MAX 4u
+
+// A descriptor as it lies in memory, and as the card writes it.
+union nic_rx_desc {
+    uint64_t words[2];
+    struct hw_rx_read_desc read;
+};
+
+struct nic_rx_words {
+    uint64_t low, high;
+};
+
 struct nic_rx_batch {
     union nic_rx_desc *run; // descriptors [run_first, run_end), as far as one translation has them
     uint32_t run_first, run_end;
     uint32_t pending_first, pending_count; // filled, not yet written back; all in `run`
-    struct nic_rx_words {
-        uint64_t low, high;
-    } pending[NIC_RX_PENDING_MAX];
+    struct nic_rx_words pending[NIC_RX_PENDING_MAX];
     uint32_t frames, multicast_frames;
     uint64_t bytes;
 };
@@ -76,6 +87,45 @@ enum nic_rx_result {
 // everybody.
 enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
                                    const struct nic_frame *frame);
+// A run of frames to one queue, each whole into one buffer, in advanced descriptors: what the
+// express lane fills by itself.
+struct nic_rx_run {
+    union nic_rx_desc *desc; // the ring from index `head` on
+    uint32_t head;
+    uint32_t room; // descriptors that may be filled, all in one run here, none past the ring's end
+    uint32_t len_max; // longest frame
+    struct dma_port *dma;
+    struct nic_rx_words pending[NIC_RX_PENDING_MAX]; // of the current line
+};
+
+// Takes the ring for a run. False, with nothing done, where there is no room, or the queue is not
+// one for runs: nic_rxq_deliver() knows what to do then. Never walks, never faults.
+bool nic_rxq_run_begin(struct nic_port *port, unsigned queue, struct nic_rx_run *run);
+// Gives it back, with the first `frames` descriptors filled, and counts.
+void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *run, uint32_t frames,
+                     uint64_t bytes);
+
+static inline void nic_rx_write_back(union nic_rx_desc *desc, struct nic_rx_words words)
+{
+    __atomic_store_n(&desc->words[0], htole64(words.low), __ATOMIC_RELAXED);
+    // Status and length in one store: some drivers look at DD first, some at the length. Release:
+    // pairs with the driver's read barrier behind that look.
+    __atomic_store_n(&desc->words[1], htole64(words.high), __ATOMIC_RELEASE);
+}
+
+// Descriptor `n` of a run, its buffer filled, gets these words: when its cache line is full, or at
+// the run's end.
+static inline void nic_rxq_run_fill(struct nic_rx_run *run, uint32_t n, uint64_t low, uint64_t high)
+{
+    uint32_t at = (run->head + n) % NIC_RX_PENDING_MAX, first = at < n ? at : n;
+
+    run->pending[at] = (struct nic_rx_words){low, high};
+    if (at == NIC_RX_PENDING_MAX - 1) {
+        for (uint32_t i = at - first; i <= at; i++)
+            nic_rx_write_back(run->desc + (n - at + i), run->pending[i]);
+    }
+}
+
 // Writes back and counts what was delivered, in all queues of the port. Before the worker's next
 // gate_poll(), and before it looks at a ring's registers.
 void nic_rxq_flush(struct nic_port *port);

@@ -10,6 +10,7 @@
 #include "hw82599/desc.h"
 #include "hw82599/regs.h"
 #include "nic/copy.h"
+#include "nic/express.h"
 #include "nic/forward.h"
 #include "nic/packet.h"
 #include "nic/port.h"
@@ -102,10 +103,11 @@ static bool report(struct nic_port *port, unsigned queue, struct dma_port *dma, 
     bool any = false;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t index = head + i < q->desc_count ? head + i : head + i - q->desc_count;
+        uint32_t index;
 
         if (!(le32toh(desc[i].cmd_type_len) & HW_TXD_RS))
             continue;
+        index = head + i < q->desc_count ? head + i : head + i - q->desc_count;
         any = true;
         if (q->head_writeback.v)
             continue;
@@ -288,16 +290,24 @@ static void prefetch_packet(const struct dma_port *dma, const struct hw_tx_data_
 }
 
 // Sends descriptors of a batch that was fetched from index `head` on. Returns how many are through.
-static uint32_t send_batch(struct nic_port *port, struct nic_txq *q, struct round *r, uint32_t head,
+static uint32_t send_batch(struct nic_port *port, unsigned queue, struct round *r, uint32_t head,
                            const struct hw_tx_data_desc *desc, uint32_t count)
 {
-    uint32_t at = 0;
+    struct nic_txq *q = &port->txq[queue];
+    uint32_t at = 0, n;
 
     for (uint32_t i = 0; i < count && i < PREFETCH_AHEAD; i++)
         prefetch_packet(r->dma, desc + i);
     while (at < count && r->sums.frames < NIC_TXQ_FRAMES) {
-        uint32_t n;
+        uint32_t most = NIC_TXQ_FRAMES - r->sums.frames;
 
+        if (most > count - at)
+            most = count - at;
+        n = nic_express_send(port, queue, desc + at, most, &r->sums);
+        at += n;
+        if (n == most)
+            continue;
+        // One that cannot go that way.
         if (at + PREFETCH_AHEAD < count)
             prefetch_packet(r->dma, desc + at + PREFETCH_AHEAD);
         n = take_one(port, q, r, desc + at, count - at);
@@ -362,7 +372,7 @@ enum nic_tx_result nic_txq_poll(struct nic_port *port, unsigned queue, unsigned 
             q->faulted = true;
             break;
         }
-        sent = send_batch(port, q, &r, head, desc, count);
+        sent = send_batch(port, queue, &r, head, desc, count);
         if (!sent)
             break; // the packet's end is not there yet, or it waits
         if (!report(port, queue, r.dma, head, desc, sent)) {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "mem/address.h"
+#include "nic/express.h"
 #include "nic/rate.h"
 #include "nic/switch.h"
 
@@ -43,6 +44,8 @@ struct nic_txq {
         bool uplink_done;
     } resume;
     struct nic_flow flows[NIC_FLOWS]; // decisions of late, see switch.h
+    struct nic_express_flow express[NIC_EXPRESS_FLOWS];
+    bool general_only; // no express lane: set by the test that compares both ways, by nobody else
 };
 
 // Gate closed, or the worker itself. TXDCTL was written: ENABLE newly set: takes base, length, head

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The express lane: what most frames are, from one VF's buffer straight into another's, many in a
+// row. Everything that is the same for the frames of a run is looked up once. Private to src/nic.
+//
+// A frame goes this way where it is one data descriptor that asks nothing of the card; untagged; no
+// IP, or TCP, UDP or SCTP in IP without options; to exactly one pool; into one buffer. Each is
+// checked for each frame, on a private copy of its head, with the same outcome as the general way
+// (packet.c, forward.c, rxq.c): same descriptors, bytes, counters. Whatever else there is ends the
+// run *before* anything was done for that frame, and the general way takes it from there.
+#ifndef VIREO_NIC_EXPRESS_H
+#define VIREO_NIC_EXPRESS_H
+
+#include <stdint.h>
+
+#include "hw82599/desc.h"
+#include "nic/forward.h"
+
+struct nic_port;
+
+#define NIC_EXPRESS_FLOWS   32u // remembered by a transmit queue, direct-mapped; a power of two
+#define NIC_EXPRESS_KEY_LEN 64u // of a frame: Ethernet, IPv6 and ports
+
+// What became of a frame: true of all frames that are the same in what `mask` covers, as long as
+// the tables are.
+struct nic_express_flow {
+    uint8_t key[NIC_EXPRESS_KEY_LEN]; // the frame's first bytes
+    const uint8_t *mask;              // which bits of them count
+    uint64_t version;                 // of the tables; 0 in an empty entry
+    uint64_t rx_low;                  // receive descriptor: packet type, RSS type and hash
+    uint32_t rx_status;
+    uint16_t queue; // the receiver's; NIC_EXPRESS_NOT where the frame has to go the general way
+    uint16_t ip_version; // 4, 6, or 0 where it is no IP
+    uint16_t ip_len_min; // IP and L4 header
+};
+#define NIC_EXPRESS_NOT UINT16_MAX
+
+// Sends the first of the `count` packets at desc[0] that queue `queue` has copied from its ring, up
+// to one that cannot go this way. Adds them to *sums; returns how many. The worker, inside the
+// gate; nic_rxq_flush() follows.
+uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw_tx_data_desc *desc,
+                          uint32_t count, struct nic_tx_sums *sums);
+
+#endif
