@@ -3,9 +3,10 @@
 #include <assert.h>
 #include <string.h>
 
+#include "fuzz.h"
+
 #include "app/config.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 const char *__lsan_default_suppressions(void);
 
 // libconfig 1.5 leaks the string that it holds when a syntax error comes. vireod reads one config

@@ -2,14 +2,13 @@
 // Everything that a VM can do to the carrier: cycles to its configuration space, ECAM, VT-d
 // registers and window, with any contents of its memory under the card's DMA and interrupts. After
 // every cycle the gate is open, and what is read-only has not changed.
-//
-// Built with libFuzzer (-fsanitize=fuzzer), or with -DVIREO_FUZZ_REPLAY as a program that runs a
-// fixed pseudo-random sequence.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "fuzz.h"
 
 #include "base/bits.h"
 #include "base/le.h"
@@ -17,18 +16,8 @@
 #include "chassis/test_card.h"
 #include "iommu/vtd_format.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
 #define OP_LEN    12u // what, where, address, value
 #define RAM_BYTES 0x10000u
-
-#define MUST(cond)                                                                                 \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static const unsigned lens[] = {1, 2, 4, 8};
 
@@ -171,21 +160,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 }
 
 #ifdef VIREO_FUZZ_REPLAY
-int main(void)
+int main(int argc, char **argv)
 {
-    uint64_t x = 0x9e3779b97f4a7c15;
-    uint8_t buf[128 * OP_LEN];
+    static uint8_t buf[128 * OP_LEN];
 
-    for (unsigned run = 0; run < 200; run++) {
-        for (size_t i = 0; i < sizeof buf; i++) {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            buf[i] = (uint8_t)(x >> 32);
-        }
-        LLVMFuzzerTestOneInput(buf, sizeof buf);
-    }
-    printf("200 sequences of 128 cycles\n");
-    return 0;
+    return fuzz_replay(argc, argv, 200, buf, sizeof buf);
 }
 #endif

@@ -2,9 +2,6 @@
 // Configuration and memory cycles, as wild as they come, on a card with two PFs, their VFs and a
 // function of another kind. After every cycle: the gate is open again, what is read-only has not
 // changed, and RIDs, NumVFs, VF Enable and the DMA ports agree with each other.
-//
-// Built with libFuzzer (-fsanitize=fuzzer), or with -DVIREO_FUZZ_REPLAY as a program that runs the
-// files it is given, or a fixed pseudo-random sequence where it is given none.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,22 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz.h"
+
 #include "base/le.h"
 #include "base/log.h"
 #include "pci/test_device.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
 #define OP_LEN 12u // bytes of input a cycle: what, where, address or offset, value
-
-// Stays on in release builds of the fuzzer, too.
-#define MUST(cond)                                                                                 \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 // Dwords that nothing may change, with the bits that nothing may change.
 static const struct {
@@ -204,43 +192,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 }
 
 #ifdef VIREO_FUZZ_REPLAY
-static int replay_file(const char *path)
-{
-    static uint8_t buf[65536];
-    FILE *file = fopen(path, "rb");
-    size_t len;
-
-    if (!file) {
-        perror(path);
-        return 1;
-    }
-    len = fread(buf, 1, sizeof buf, file);
-    fclose(file);
-    return LLVMFuzzerTestOneInput(buf, len);
-}
-
 int main(int argc, char **argv)
 {
-    uint64_t x = 0x9e3779b97f4a7c15;
-    uint8_t buf[64 * OP_LEN];
+    static uint8_t buf[64 * OP_LEN];
 
-    if (argc > 1) {
-        for (int i = 1; i < argc; i++) {
-            if (replay_file(argv[i]))
-                return 1;
-        }
-        return 0;
-    }
-    for (unsigned run = 0; run < 200; run++) {
-        for (size_t i = 0; i < sizeof buf; i++) {
-            x ^= x << 13;
-            x ^= x >> 7;
-            x ^= x << 17;
-            buf[i] = (uint8_t)(x >> 32);
-        }
-        LLVMFuzzerTestOneInput(buf, sizeof buf);
-    }
-    printf("200 sequences of 64 cycles\n");
-    return 0;
+    return fuzz_replay(argc, argv, 200, buf, sizeof buf);
 }
 #endif

@@ -3,9 +3,6 @@
 // descriptors made of whatever the input says, resets and loss of bus mastering, with the worker
 // polled in between; trapped and mapped doorbells. Afterwards: the gate is open, and no register
 // changed that is not a VF's own.
-//
-// Built with libFuzzer (-fsanitize=fuzzer), or with -DVIREO_FUZZ_REPLAY as a program that runs the
-// files it is given, or a fixed pseudo-random sequence where it is given none.
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,14 +11,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "fuzz.h"
+
 #include "base/le.h"
 #include "base/log.h"
 #include "nic/doorbell.h"
 #include "nic/regs.h"
 #include "nic/test_card.h"
 #include "nic/vfwin.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 #define OP_LEN      8u // what, which VF, offset (16 bits), value (32 bits)
 #define OPS_MAX     512u
@@ -31,15 +28,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 #define RING_LEN    64u                  // descriptors of the rings that the harness sets up
 #define RINGS       TEST_IOVA            // 4 KiB each: VF 0 rx, tx, VF 1 rx, tx
 #define SCRATCH     (TEST_IOVA + 0x8000) // buffers
-
-// Stays on in release builds of the fuzzer, too.
-#define MUST(cond)                                                                                 \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static uint32_t known[512]; // offsets of VF registers
 static unsigned known_count;
@@ -210,14 +198,6 @@ static void op(struct test_card *t, const uint8_t *in)
     }
 }
 
-static uint64_t next_random(uint64_t *x)
-{
-    *x ^= *x << 13;
-    *x ^= *x >> 7;
-    *x ^= *x << 17;
-    return *x;
-}
-
 // A short run of the fuzzer knows only short inputs: goes on from where this one ends, the same way
 // every time.
 static void go_on(struct test_card *t, const uint8_t *data, size_t len)
@@ -229,7 +209,7 @@ static void go_on(struct test_card *t, const uint8_t *data, size_t len)
         x = (x ^ data[i]) * 0x100000001b3;
     x |= 1;
     for (unsigned i = 0; i < MORE_OPS; i++) {
-        le64_put(in, next_random(&x));
+        le64_put(in, fuzz_random(&x));
         op(t, in);
     }
 }
@@ -276,39 +256,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 }
 
 #ifdef VIREO_FUZZ_REPLAY
-static int replay_file(const char *path)
-{
-    static uint8_t buf[65536];
-    FILE *file = fopen(path, "rb");
-    size_t len;
-
-    if (!file) {
-        perror(path);
-        return 1;
-    }
-    len = fread(buf, 1, sizeof buf, file);
-    fclose(file);
-    return LLVMFuzzerTestOneInput(buf, len);
-}
-
 int main(int argc, char **argv)
 {
-    uint64_t x = 0x9e3779b97f4a7c15;
-    uint8_t buf[1 + 256 * OP_LEN];
+    static uint8_t buf[1 + 256 * OP_LEN];
 
-    if (argc > 1) {
-        for (int i = 1; i < argc; i++) {
-            if (replay_file(argv[i]))
-                return 1;
-        }
-        return 0;
-    }
-    for (unsigned run = 0; run < 200; run++) {
-        for (size_t i = 0; i < sizeof buf; i++)
-            buf[i] = (uint8_t)(next_random(&x) >> 32);
-        LLVMFuzzerTestOneInput(buf, sizeof buf);
-    }
-    printf("200 sequences of 256 operations\n");
-    return 0;
+    return fuzz_replay(argc, argv, 200, buf, sizeof buf);
 }
 #endif

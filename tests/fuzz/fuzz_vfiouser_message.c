@@ -12,20 +12,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fuzz.h"
+
 #include "base/log.h"
 #include "support/raw_vfiouser.h"
 #include "support/toy_vfiouser_device.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-// Stays on whatever the build type.
-#define MUST(cond)                                                                                 \
-    do {                                                                                           \
-        if (!(cond)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 #define SENDS_MAX 64u
 #define TURNS_MAX 10000u // of the loop, after one send; more means that it spins

@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fuzz.h"
+
 #include "base/le.h"
 #include "iommu/vtd.h"
 #include "iommu/vtd_format.h"
@@ -18,8 +20,6 @@
 #define STEPS_MAX 512u
 // Behind the memory, a page that can only be read; then nothing.
 #define ROM_AT (MEM_AT + MEM_LEN)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct input {
     const uint8_t *at;
