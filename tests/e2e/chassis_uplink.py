@@ -55,11 +55,18 @@ def check_from_uplink(scene, check):
     def send():
         for target, source, _ in cases:
             scene.far_end.send(FRAMES, target, source, TEST_ETHERTYPE)
+    before = scene.cycles()["ports"][0]
     heard = scene.heard(places, send)
+    after = scene.cycles()["ports"][0]
+    card = {name: {key: now[key] - then[key] for key in now if now[key] != then[key]}
+            for name, now, then in (("pf", after["counts"], before["counts"]),
+                                    *((f"vf{vf}", after["vfs"][vf], before["vfs"][vf])
+                                      for vf in range(3)))}
     for target, source, receivers in cases:
         seen = {place: scene.arrived(lines, source) for place, lines in heard.items()}
         wanted = {place: FRAMES if place in receivers else 0 for place in places}
-        check.expect(seen == wanted, f"of {FRAMES} to {target}: {show(wanted)}", show(seen))
+        check.expect(seen == wanted, f"of {FRAMES} to {target}: {show(wanted)}",
+                     f"{show(seen)}; by the card's counters {card}")
     check.note(f"{FRAMES} to a VF, the PF, everybody; a stranger's to nobody")
 
 

@@ -27,7 +27,10 @@
 #define KINDS_MAX      256
 #define FRAME_MAX      9216
 #define VLAN_TAG_BYTES 4
-#define AFTER_STOP_MS  300
+// What a busy machine's guest has not yet received when it is asked to stop still counts.
+#define POLL_MS             50
+#define QUIET_AFTER_STOP_MS 200
+#define AFTER_STOP_MAX_MS   2000
 
 struct kind {
     uint8_t src[6];
@@ -186,14 +189,14 @@ static int frames_count(int argc, char **argv)
     while (time(NULL) < end) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
 
-        bool more = poll(&p, 1, 50) > 0;
+        bool stopping = stop_ms != INT64_MAX;
+        bool more = poll(&p, 1, stopping ? QUIET_AFTER_STOP_MS : POLL_MS) > 0;
 
         if (more)
             frame_receive(fd, kinds);
-        // Asked to stop: what is there already is still counted, but not for ever.
-        if (stop_ms == INT64_MAX && argc > 4 && access(argv[4], F_OK) == 0)
-            stop_ms = now_ms() + AFTER_STOP_MS;
-        if (stop_ms != INT64_MAX && (!more || now_ms() >= stop_ms))
+        if (!stopping && argc > 4 && access(argv[4], F_OK) == 0)
+            stop_ms = now_ms() + AFTER_STOP_MAX_MS;
+        if (stopping && (!more || now_ms() >= stop_ms))
             break;
     }
     for (int i = 0; i < KINDS_MAX && kinds[i].count > 0; i++) {

@@ -60,8 +60,8 @@ int main(int argc, char **argv)
     command |= CMD_MASTER;
     if (pwrite(config, &command, 2, CONFIG_CMD) != 2)
         return 1;
-    regs = mmap(NULL, BAR_LEN, PROT_READ | PROT_WRITE, MAP_SHARED,
-                open_file(argv[1], "resource0"), 0);
+    regs =
+        mmap(NULL, BAR_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, open_file(argv[1], "resource0"), 0);
     if (regs == MAP_FAILED) {
         perror("resource0");
         return 1;
