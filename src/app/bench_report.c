@@ -75,8 +75,14 @@ static void headline_print(const struct bench_run *run, FILE *out)
     static const char *const headings[] = {
         ">SIZE",   ">RING",          "WHO",     ">Mpps",        "MIN..MAX",
         ">Gbit/s", ">OURS / THEIRS", ">ROUNDS", ">THROWN AWAY", "NOTE"};
-    struct table *table = table_create(10, headings);
+    struct table *table;
+    unsigned found = 0;
 
+    for (unsigned i = 0; i < run->group_count; i++)
+        found += run->group[i].headline;
+    if (!found)
+        return;
+    table = table_create(10, headings);
     for (unsigned i = 0; i < run->group_count; i++) {
         const struct bench_group *group = &run->group[i];
 
@@ -85,6 +91,7 @@ static void headline_print(const struct bench_run *run, FILE *out)
     }
     fprintf(out, "VF to VF: median of the rounds, [least..most], both directions counted\n\n");
     table_print(table, out);
+    fputc('\n', out);
     table_destroy(table);
 }
 
@@ -173,7 +180,7 @@ static void others_print(const struct bench_run *run, FILE *out)
         for (unsigned k = 0; !group->headline && k < group->entry_count; k++)
             other_row(table, group, &group->entry[k]);
     }
-    fprintf(out, "\nOther traffic of our card, and times\n\n");
+    fprintf(out, "Other traffic of our card, and times\n\n");
     table_print(table, out);
     table_destroy(table);
 }
@@ -186,6 +193,8 @@ static void goals_print(const struct bench_run *run, FILE *out)
     unsigned count = bench_goals(run, goals);
 
     for (unsigned i = 0; i < count; i++) {
+        if (run->options.only && goals[i].verdict == BENCH_NOT_MEASURED)
+            continue;
         table_cell(table, "%s", goals[i].what);
         table_cell(table, "%s %.2f", goals[i].at_most ? "<=" : ">=", goals[i].wanted);
         if (goals[i].verdict == BENCH_NOT_MEASURED)

@@ -12,6 +12,9 @@
 #include "base/clock.h"
 
 #define TRIES_A_SAMPLE 6u // until a round goes without it
+// Our worker sleeps between looks for half a second after it had to wait for its core
+// (nic/crowd.h): what comes right after a contended sample would suffer from it.
+#define AFTER_CONTENDED_MS 600u
 
 // On a machine that is not quiet, repeating must not make `make bench` last for ever: after so long
 // there are fewer tries and fewer rounds. The report says how many rounds each figure is of.
@@ -217,6 +220,8 @@ static void entry_sample(struct bench_run *run, struct bench_entry *entry, unsig
             return;
         }
         entry->contended++;
+        if (!run->options.smoke)
+            usleep(AFTER_CONTENDED_MS * 1000);
         if (sample.wait_share < best.wait_share)
             best = sample;
     }

@@ -12,6 +12,7 @@
 #include "app/bench_guest.h"
 #include "app/bench_inproc.h"
 #include "app/bench_sched.h"
+#include "app/bench_stats.h"
 #include "app/bench_subject.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -19,7 +20,7 @@
 
 #define CREWS_MAX     8u
 #define WARM_UP_NS    (100 * NS_PER_MS)
-#define DRAIN_NS      (100 * NS_PER_MS)
+#define DRAIN_NS      (1 * NS_PER_S) // at most
 #define LINK_LIMIT_NS (4 * NS_PER_S)
 #define KFPS_MAX      20000u
 #define LOST_MAX      0.01 // of what was sent: else the load was not what it should be
@@ -231,13 +232,27 @@ static void load_drain(const struct scale *s, struct load *load)
     }
 }
 
-static uint64_t ran_ns(const struct bench_sched *threads, pid_t tid)
+static struct bench_thread thread_of(const struct bench_sched *threads, pid_t tid)
 {
     for (unsigned i = 0; i < threads->count; i++) {
         if (threads->thread[i].tid == tid)
-            return threads->thread[i].ran_ns;
+            return threads->thread[i];
     }
-    return 0;
+    return (struct bench_thread){0};
+}
+
+// The worker's share of a core, and how long it, or the guests' thread, waited for one: a worker
+// that sleeps most of the time counts too.
+static void shares_take(const struct bench_sched *before, const struct bench_sched *after,
+                        pid_t worker, struct bench_sample *out)
+{
+    struct bench_thread then = thread_of(before, worker), now = thread_of(after, worker);
+    double waited = (double)(now.waited_ns - then.waited_ns) / (double)out->ns;
+
+    out->value = (double)(now.ran_ns - then.ran_ns) / (double)out->ns;
+    out->wait_share = bench_sched_wait_share(before, after, out->ns);
+    if (waited > out->wait_share)
+        out->wait_share = waited;
 }
 
 static int scale_run(void *ctx, unsigned ms, struct bench_sample *out, char *why, size_t why_len)
@@ -245,7 +260,7 @@ static int scale_run(void *ctx, unsigned ms, struct bench_sample *out, char *why
     struct scale *s = ctx;
     struct bench_sched before, after;
     struct load load = {0};
-    uint64_t start_ns, received;
+    uint64_t start_ns;
     pid_t self = getpid(), worker;
     int ret = s->now ? bench_inproc_worker_start(s->now->machine) : -EINVAL;
 
@@ -253,18 +268,20 @@ static int scale_run(void *ctx, unsigned ms, struct bench_sample *out, char *why
         return ret;
     worker = bench_inproc_worker_tid(s->now->machine);
     load_run(s, &load, clock_now_ns() + WARM_UP_NS);
+    load_drain(s, &load);
+    load.sent = load.received = 0;
     bench_sched_take(&self, 1, &before);
-    received = load.received;
     start_ns = clock_now_ns();
     load_run(s, &load, start_ns + ms * NS_PER_MS);
     out->ns = clock_now_ns() - start_ns;
-    out->frames = load.received - received;
+    out->frames = load.received;
     bench_sched_take(&self, 1, &after);
-    out->wait_share = bench_sched_wait_share(&before, &after, out->ns);
-    out->value = (double)(ran_ns(&after, worker) - ran_ns(&before, worker)) / (double)out->ns;
+    shares_take(&before, &after, worker, out);
     load_drain(s, &load);
     bench_inproc_worker_stop(s->now->machine);
-    if ((double)(load.sent - load.received) <= LOST_MAX * (double)load.sent)
+    // While somebody else had a core, rings overflow: the sample does not count anyway.
+    if (bench_is_contended(out->wait_share) ||
+        (double)load.received >= (1 - LOST_MAX) * (double)load.sent)
         return 0;
     snprintf(why, why_len, "of %llu frames %llu did not arrive", (unsigned long long)load.sent,
              (unsigned long long)(load.sent - load.received));
