@@ -17,8 +17,15 @@
 // The rows of a ring, in the order of struct ring_words.
 enum { WORD_BAL, WORD_BAH, WORD_LEN, WORD_HEAD, WORD_COUNT };
 
+// The registers of a ring share a cache line. Those that are looked at each round, as 64-bit words:
+struct ring_line {
+    uint64_t base, len, head, tail; // head: and SRRCTL
+    uint64_t other, control;        // other: not looked at
+};
+
 // What was last taken from, or put into, the pages for one ring.
 struct ring_state {
+    struct ring_line seen;      // as in the page when the ring was last sampled
     bool on;                    // ENABLE as applied
     uint32_t words[WORD_COUNT]; // as applied; the head as published since
     uint32_t control, buffers;  // RXDCTL or TXDCTL; SRRCTL
@@ -93,6 +100,27 @@ static void page_put(struct nic_doorbell_pages *pages, uint32_t offset, uint32_t
     uint32_t *at = (uint32_t *)(pages->mem + offset - NIC_DOORBELL_BAR_OFFSET);
 
     __atomic_store_n(at, htole32(value), __ATOMIC_RELEASE);
+}
+
+// Whether the guest has written to the ring's line since it was last sampled, which the caller does
+// now. What is taken here is older than what will be sampled: a store in between is seen next time.
+static inline bool line_changed(const struct nic_doorbell_pages *pages, uint32_t offset,
+                                struct ring_line *seen)
+{
+    const struct ring_line *line = (const void *)(pages->mem + offset - NIC_DOORBELL_BAR_OFFSET);
+    struct ring_line now = {
+        .base = __atomic_load_n(&line->base, __ATOMIC_RELAXED),
+        .len = __atomic_load_n(&line->len, __ATOMIC_RELAXED),
+        .head = __atomic_load_n(&line->head, __ATOMIC_RELAXED),
+        .tail = __atomic_load_n(&line->tail, __ATOMIC_RELAXED),
+        .control = __atomic_load_n(&line->control, __ATOMIC_RELAXED),
+    };
+
+    if (likely(!((now.base ^ seen->base) | (now.len ^ seen->len) | (now.head ^ seen->head) |
+                 (now.tail ^ seen->tail) | (now.control ^ seen->control))))
+        return false;
+    *seen = now;
+    return true;
 }
 
 // Copies a word of the page to the register file, masked as a register cycle would.
@@ -191,24 +219,29 @@ static bool sample_tx(struct nic_port *port, unsigned vf, unsigned n, unsigned q
     return changed;
 }
 
+static unsigned queue_count(const struct nic_port *port, unsigned vf)
+{
+    return vf < port->vf_count ? port->queues_per_vf : 0;
+}
+
 // Heads of running rings. What is published is remembered, so that a word that differs is known to
 // be the guest's.
-static void publish_heads(struct nic_port *port, unsigned vf, unsigned n, unsigned queue)
+static void publish_heads(struct nic_port *port, unsigned vf)
 {
     struct nic_doorbell_pages *pages = port->doorbells[vf];
-    struct ring_state *rx = &pages->rx[n], *tx = &pages->tx[n];
-    uint32_t head;
+    unsigned count = queue_count(port, vf);
 
-    if (rx->on && port->rxq[queue].enabled) {
-        head = atomic_load_explicit(&port->rxq[queue].head, memory_order_relaxed);
-        if (head != rx->words[WORD_HEAD]) {
+    for (unsigned n = 0; n < count; n++) {
+        struct ring_state *rx = &pages->rx[n], *tx = &pages->tx[n];
+        unsigned queue = vf * count + n;
+        uint32_t head = atomic_load_explicit(&port->rxq[queue].head, memory_order_relaxed);
+
+        if (rx->on && port->rxq[queue].enabled && head != rx->words[WORD_HEAD]) {
             rx->words[WORD_HEAD] = head;
             page_put(pages, HW_VFRDH(n), head);
         }
-    }
-    if (tx->on && port->txq[queue].enabled) {
         head = atomic_load_explicit(&port->txq[queue].head, memory_order_relaxed);
-        if (head != tx->words[WORD_HEAD]) {
+        if (tx->on && port->txq[queue].enabled && head != tx->words[WORD_HEAD]) {
             tx->words[WORD_HEAD] = head;
             page_put(pages, HW_VFTDH(n), head);
         }
@@ -231,11 +264,6 @@ static void publish_stats(struct nic_port *port, unsigned vf)
         page_put(port->doorbells[vf], stats[i].offset, nic_stats_read(port, stats[i].row, vf));
 }
 
-static unsigned queue_count(const struct nic_port *port, unsigned vf)
-{
-    return vf < port->vf_count ? port->queues_per_vf : 0;
-}
-
 bool nic_doorbell_poll(struct nic_port *port, unsigned vf, uint64_t now_ns)
 {
     struct nic_doorbell_pages *pages = port->doorbells[vf];
@@ -245,13 +273,18 @@ bool nic_doorbell_poll(struct nic_port *port, unsigned vf, uint64_t now_ns)
     for (unsigned n = 0; n < count; n++) {
         unsigned queue = vf * count + n;
 
-        changed |= sample_rx(port, vf, n, queue);
-        changed |= sample_tx(port, vf, n, queue);
-        publish_heads(port, vf, n, queue);
+        if (line_changed(pages, HW_VFRDBAL(n), &pages->rx[n].seen))
+            changed |= sample_rx(port, vf, n, queue);
+        if (line_changed(pages, HW_VFTDBAL(n), &pages->tx[n].seen))
+            changed |= sample_tx(port, vf, n, queue);
     }
-    if (now_ns - pages->published_ns >= NIC_DOORBELL_PUBLISH_MS * NS_PER_MS) {
+    if (unlikely(now_ns - pages->published_ns >= NIC_DOORBELL_PUBLISH_MS * NS_PER_MS)) {
         pages->published_ns = now_ns;
         publish_stats(port, vf);
+        publish_heads(port, vf);
+    } else if (!changed) {
+        // Not while doorbells ring: each store takes the line away from the guest.
+        publish_heads(port, vf);
     }
     return changed;
 }
@@ -259,6 +292,7 @@ bool nic_doorbell_poll(struct nic_port *port, unsigned vf, uint64_t now_ns)
 void nic_doorbell_sample(struct nic_port *port, unsigned vf)
 {
     nic_doorbell_poll(port, vf, clock_now_ns());
+    publish_heads(port, vf);
     publish_stats(port, vf);
 }
 

@@ -5,7 +5,9 @@
 // a place where heads and statistics are published.
 // Deviation: no register semantics. Write masks do not hold; ENABLE reads back as written before
 // the card has seen it; 1→0→1 between two samples is seen only where the ring's base, length or
-// head were written too. Private to src/nic.
+// head were written too; statistics may be NIC_DOORBELL_PUBLISH_MS old, and so
+// may heads while the guest keeps ringing (but neither when a cycle to page 0 is answered). Private
+// to src/nic.
 #ifndef VIREO_NIC_DOORBELL_H
 #define VIREO_NIC_DOORBELL_H
 
@@ -17,7 +19,7 @@ struct nic_doorbell_pages; // owns the memfd
 
 #define NIC_DOORBELL_BAR_OFFSET 0x1000u
 #define NIC_DOORBELL_LEN_BYTES  0x2000u
-#define NIC_DOORBELL_PUBLISH_MS 10u // how old published statistics may be
+#define NIC_DOORBELL_PUBLISH_MS 10u // how old published heads and statistics may be
 #define NIC_DOORBELL_QUEUES_MAX 8u  // queue pairs that the pages have room for
 
 int nic_doorbell_create(struct nic_doorbell_pages **out); // 0, -errno

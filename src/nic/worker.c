@@ -28,11 +28,12 @@
 #define CABLE_MUTE_NS   (100 * NS_PER_MS) // an uplink that wakes us for nothing is not waited for
 #define CABLE_FALSE_MAX 16u               // false wake-ups in a row until then
 #define TIMER_SLACK_NS  1000ul
+#define CLOCK_ROUNDS    8u
 
 // How long the worker sleeps between looks at mapped doorbells, by how many rounds in a row found
 // nothing. A round that finds work starts over.
 static const struct nic_backoff_step backoff[] = {
-    {"spin", 100, 0},
+    {"spin", 300, 0},
     {"10us", 100, 10 * NS_PER_US},
     {"50us", 100, 50 * NS_PER_US},
     {"200us", 100, 200 * NS_PER_US},
@@ -61,6 +62,9 @@ struct nic_worker {
     pthread_t thread;
     bool started;
     unsigned quiet_rounds;
+    uint64_t now_ns;       // what the clock last said
+    unsigned clock_rounds; // in which it is not asked
+    bool polls_pages;      // of some VF, in the last round
     struct nic_crowd crowd;
     uint64_t deadline_ns; // earliest of what moderation and waiting queues are due
     _Atomic uint64_t batches, idle_batches, wakeups, sleeps, frames;
@@ -138,15 +142,15 @@ static bool is_polled(const struct nic_port *port, unsigned vf)
     return port->doorbells[vf] && port->vf_dma[vf]->bus_master;
 }
 
-static bool poll_doorbells(struct nic_port *port, uint64_t now_ns)
+static void poll_doorbells(struct nic_worker *worker, struct nic_port *port, uint64_t now_ns)
 {
-    bool changed = false;
-
     for (unsigned vf = 0; vf < port->vf_count; vf++) {
-        if (is_polled(port, vf))
-            changed |= nic_doorbell_poll(port, vf, now_ns);
+        if (!is_polled(port, vf))
+            continue;
+        worker->polls_pages = true;
+        if (nic_doorbell_poll(port, vf, now_ns))
+            worker->quiet_rounds = 0;
     }
-    return changed;
 }
 
 static bool has_doorbells(const struct nic_port *port)
@@ -246,8 +250,7 @@ static unsigned poll_port(struct nic_worker *worker, struct worker_port *wp, uin
 
     if (port->derived_stale)
         derive(port);
-    if (poll_doorbells(port, now_ns))
-        worker->quiet_rounds = 0;
+    poll_doorbells(worker, port, now_ns);
     release_waiting(port, now_ns);
     release_paced(port, now_ns);
     for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
@@ -280,13 +283,26 @@ static bool has_work(struct nic_worker *worker)
     return false;
 }
 
+// What time it is. Rounds that find nothing are much shorter than what is timed, and do not all ask
+// the clock: it is at most CLOCK_ROUNDS of them late.
+static uint64_t round_time(struct nic_worker *worker)
+{
+    if (!worker->clock_rounds--) {
+        worker->clock_rounds = CLOCK_ROUNDS - 1;
+        worker->now_ns = clock_now_ns();
+    }
+    return worker->now_ns;
+}
+
 // One round over all ports, inside the gate. Sets worker->deadline_ns.
 static unsigned run_round(struct nic_worker *worker)
 {
-    uint64_t now_ns = clock_now_ns();
+    uint64_t now_ns = round_time(worker);
     unsigned frames = 0;
 
-    atomic_store(&worker->kicked, false);
+    if (atomic_load_explicit(&worker->kicked, memory_order_relaxed))
+        atomic_store(&worker->kicked, false);
+    worker->polls_pages = false;
     for (unsigned i = 0; i < worker->port_count; i++)
         frames += poll_port(worker, &worker->port[i], now_ns);
     worker->deadline_ns = UINT64_MAX;
@@ -306,6 +322,7 @@ static unsigned run_round(struct nic_worker *worker)
     nic_count(&worker->frames, frames);
     if (frames) {
         worker->quiet_rounds = 0;
+        worker->clock_rounds = 0; // it took its time
     } else {
         nic_count(&worker->idle_batches, 1);
         if (worker->quiet_rounds < UINT32_MAX)
@@ -369,6 +386,7 @@ static void sleep_until(struct nic_worker *worker, uint64_t deadline_ns, uint64_
                                (long)((deadline_ns - now_ns) % NS_PER_S)};
     uint64_t drained;
 
+    worker->clock_rounds = 0;
     for (unsigned i = 0; i < worker->port_count; i++) {
         const struct worker_port *wp = &worker->port[i];
 
@@ -390,6 +408,13 @@ static void sleep_until(struct nic_worker *worker, uint64_t deadline_ns, uint64_
         assert(errno == EAGAIN || errno == EINTR);
 }
 
+// A worker that has only just found nothing looks again, and thinks of sleeping when it next asks
+// the clock.
+static bool is_spinning(const struct nic_worker *worker)
+{
+    return worker->polls_pages && worker->clock_rounds && worker->quiet_rounds < backoff[0].rounds;
+}
+
 static void *run(void *arg)
 {
     struct nic_worker *worker = arg;
@@ -403,7 +428,7 @@ static void *run(void *arg)
 
         run_round(worker);
         gate_poll(&worker->inside);
-        if (!worker->quiet_rounds || has_work(worker))
+        if (!worker->quiet_rounds || has_work(worker) || is_spinning(worker))
             continue;
         now_ns = clock_now_ns();
         deadline_ns = sleep_deadline(worker, now_ns);
@@ -484,6 +509,7 @@ unsigned nic_worker_poll(struct nic_worker *worker)
     unsigned frames;
 
     gate_enter(&worker->inside);
+    worker->clock_rounds = 0;
     frames = run_round(worker);
     gate_leave(&worker->inside);
     return frames;
