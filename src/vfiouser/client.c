@@ -122,8 +122,10 @@ static int reply_wait(struct vfiouser_client *client, unsigned command, uint16_t
 
             return header->id == id && header->command == command ? 0 : -EPROTO;
         }
+        // A server that asks without end must not keep us, either.
         if (n > 0)
-            err = command_refuse(client, &(*out)->header);
+            err =
+                clock_now_ns() < deadline_ns ? command_refuse(client, &(*out)->header) : -ETIMEDOUT;
         else if (!n)
             err = socket_wait(client, POLLIN, deadline_ns);
         if (err)

@@ -249,6 +249,7 @@ struct fake {
     int listen_fd, fd; // fd: goes with the reply, or -1
     bool mute;         // does not answer at all
     bool copy_id, ask_first;
+    bool chatters; // asks without end instead of an answer, and wants none itself
     uint8_t reply[256];
     size_t reply_len;
     uint32_t refusal; // the error in the answer to what it asked
@@ -266,6 +267,18 @@ static size_t read_message(int sock, uint8_t *buf)
     read_exactly(sock, buf, 16);
     read_exactly(sock, buf + 16, le32_get(buf + 4) - 16);
     return le32_get(buf + 4) - 16;
+}
+
+// Until the client hangs up, or for longer than any request takes.
+static void chatter(int sock)
+{
+    uint64_t deadline_ns = clock_now_ns() + 12 * NS_PER_S;
+    uint8_t buf[64];
+    size_t len =
+        raw_message(buf, 9, VFIOUSER_DMA_READ, VFIOUSER_FLAG_NO_REPLY, (const uint8_t[16]){0}, 16);
+
+    while (clock_now_ns() < deadline_ns && send(sock, buf, len, MSG_NOSIGNAL) >= 0)
+        usleep(200);
 }
 
 static void *fake_main(void *ctx)
@@ -289,7 +302,9 @@ static void *fake_main(void *ctx)
             read_message(sock, buf);
             fake->refusal = le32_get(buf + 12);
         }
-        if (fake->reply_len)
+        if (fake->chatters)
+            chatter(sock);
+        else if (fake->reply_len)
             raw_send(sock, fake->reply, fake->reply_len, &fake->fd, fake->fd >= 0);
         else
             shutdown(sock, SHUT_RDWR);
@@ -431,16 +446,22 @@ static void test_bad_contents(void **state)
     assert_int_equal(against(f, &fake, call_region, &lost), -EPROTO);
 }
 
-static void test_mute_server(void **state)
+static void expect_timeout(struct fixture *f, struct fake *fake)
 {
-    struct fixture *f = *state;
-    struct fake fake = {.fd = -1, .mute = true};
     uint64_t start_ns = clock_now_ns(), took_ns;
     bool lost;
 
-    assert_int_equal(against(f, &fake, call_reset, &lost), -ETIMEDOUT);
+    assert_int_equal(against(f, fake, call_reset, &lost), -ETIMEDOUT);
     took_ns = clock_now_ns() - start_ns;
     assert_true(took_ns >= 5 * NS_PER_S && took_ns < 10 * NS_PER_S);
+}
+
+static void test_no_answer(void **state)
+{
+    struct fake mute = {.fd = -1, .mute = true}, chatters = {.fd = -1, .chatters = true};
+
+    expect_timeout(*state, &mute);
+    expect_timeout(*state, &chatters);
 }
 
 int main(void)
@@ -454,7 +475,7 @@ int main(void)
         TEST(test_server_dies),
         TEST(test_bad_replies),
         TEST(test_bad_contents),
-        TEST(test_mute_server),
+        TEST(test_no_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
