@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Intel VT-d remapping hardware (DRHD): one register page, tables in memory, walked on every IOTLB
 // miss. Legacy mode: root table → context table → second-stage page tables, 3 or 4 levels, 4 KiB,
-// 2 MiB and 1 GiB pages (VT-d §3, §9). Faults go to the fault-recording registers (§7, §11.4.14).
+// 2 MiB and 1 GiB pages (VT-d §3, §9). Faults go to the fault-recording registers (§7, §11.4.7.6).
 // While translation is off (GSTS.TES = 0) addresses are physical: the unit passes them on, and an
 // access where there is no memory fails without a record.
 // Register offsets and formats: iommu/vtd_format.h.
