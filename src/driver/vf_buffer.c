@@ -6,18 +6,6 @@
 
 #include "driver/vf_state.h"
 
-static void rewind_buffer(struct vf_driver *vf, struct vf_buffer *b)
-{
-    uint64_t offset = (uint64_t)b->index * vf->config.buffer_bytes;
-
-    // The owner may have moved the start (to strip a header, say).
-    *b = (struct vf_buffer){
-        .data = (uint8_t *)vf->pool_memory.host + offset,
-        .iova = vf->pool_memory.iova + offset,
-        .index = b->index,
-    };
-}
-
 int vf_pool_create(struct vf_driver *vf)
 {
     uint64_t len = (uint64_t)vf->config.buffer_count * vf->config.buffer_bytes;
@@ -46,17 +34,10 @@ void vf_pool_destroy(struct vf_driver *vf)
 
 struct vf_buffer *vf_buffer_alloc(struct vf_driver *vf)
 {
-    struct vf_buffer *b;
-
     // Sent frames are only collected when somebody needs their buffers.
     for (unsigned i = 0; !vf->free_buffers && i < vf->config.queue_count; i++)
         vf_tx_clean(vf, i);
-    b = vf->free_buffers;
-    if (!b)
-        return NULL;
-    vf->free_buffers = b->next;
-    rewind_buffer(vf, b);
-    return b;
+    return vf_pool_take(vf);
 }
 
 void vf_buffer_free(struct vf_driver *vf, struct vf_buffer *b)
@@ -65,8 +46,7 @@ void vf_buffer_free(struct vf_driver *vf, struct vf_buffer *b)
         struct vf_buffer *next = b->next;
 
         assert(b == &vf->buffers[b->index]);
-        b->next = vf->free_buffers;
-        vf->free_buffers = b;
+        vf_pool_put(vf, b);
         b = next;
     }
 }

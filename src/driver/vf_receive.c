@@ -70,11 +70,13 @@ void vf_rx_destroy(struct vf_driver *vf, unsigned queue)
         vf->bus->ops->dma_free(vf->bus, &q->memory);
 }
 
-static void set_flags(struct vf_buffer *b, const struct hw_rx_writeback_desc *desc)
+static inline void set_flags(struct vf_buffer *b, const struct hw_rx_writeback_desc *desc)
 {
     uint32_t status = le32toh(desc->status_error);
 
     b->rss_hash = le32toh(desc->rss_hash);
+    if (!(status & (HW_RXS_VP | HW_RXS_IPCS | HW_RXS_L4CS)))
+        return;
     if (status & HW_RXS_VP) {
         b->flags |= VF_RX_VLAN;
         b->vlan = le16toh(desc->vlan);
@@ -138,16 +140,37 @@ static void take_buffer(struct vf_driver *vf, struct vf_rx_queue *q, unsigned i,
     q->last = b;
 }
 
+// What most frames are: good, and whole in one buffer; none has been begun. Puts a fresh buffer in
+// its place. NULL, with nothing done, for any other, and where the pool is empty.
+static inline struct vf_buffer *take_whole(struct vf_driver *vf, struct vf_rx_queue *q, unsigned i,
+                                           const struct hw_rx_writeback_desc *desc)
+{
+    struct vf_buffer *b = q->slots[i], *fresh;
+
+    if ((le32toh(desc->status_error) & (HW_RXS_EOP | HW_RXE_RXE)) != HW_RXS_EOP ||
+        le16toh(desc->len_bytes) > vf->config.buffer_bytes)
+        return NULL;
+    fresh = vf_pool_take(vf);
+    if (!fresh)
+        return NULL;
+    q->slots[i] = fresh;
+    b->len_bytes = le16toh(desc->len_bytes);
+    set_flags(b, desc);
+    return b;
+}
+
 unsigned vf_receive(struct vf_driver *vf, unsigned queue, struct vf_buffer **out, unsigned count)
 {
     struct vf_rx_queue *q = &vf->rx[queue];
-    unsigned got = 0, done = 0, last_done = 0;
+    const unsigned ring_len = vf->config.ring_len;
+    unsigned got = 0, done = 0, whole = 0, i = q->next, last_done = i;
+    uint64_t whole_bytes = 0;
 
     // One round over the ring at most, however fast the card fills it.
-    while (got < count && done < vf->config.ring_len) {
-        unsigned i = q->next;
+    for (; got < count && done < ring_len; done++) {
         volatile struct hw_rx_writeback_desc *ring_desc = &q->ring[i].done;
         struct hw_rx_writeback_desc desc;
+        struct vf_buffer *b = NULL;
 
         desc.status_error = ring_desc->status_error;
         if (!(le32toh(desc.status_error) & HW_RXS_DD))
@@ -157,16 +180,27 @@ unsigned vf_receive(struct vf_driver *vf, unsigned queue, struct vf_buffer **out
         desc.rss_hash = ring_desc->rss_hash;
         desc.len_bytes = ring_desc->len_bytes;
         desc.vlan = ring_desc->vlan;
-        take_buffer(vf, q, i, le16toh(desc.len_bytes));
-        if ((le32toh(desc.status_error) & HW_RXS_EOP) && finish_frame(vf, q, &desc, &out[got]))
-            got++;
+        if (!q->first && !q->discarding)
+            b = take_whole(vf, q, i, &desc);
+        if (b) {
+            whole++;
+            whole_bytes += b->len_bytes;
+            out[got++] = b;
+        } else {
+            take_buffer(vf, q, i, le16toh(desc.len_bytes));
+            if ((le32toh(desc.status_error) & HW_RXS_EOP) && finish_frame(vf, q, &desc, &out[got]))
+                got++;
+        }
         post(q, i);
         last_done = i;
-        q->next = i + 1 == vf->config.ring_len ? 0 : i + 1;
-        done++;
+        i = i + 1 == ring_len ? 0 : i + 1;
     }
+    if (!done)
+        return 0;
+    q->next = i;
+    vf->stats.rx_frames += whole;
+    vf->stats.rx_bytes += whole_bytes;
     // The tail stays one behind: descriptor last_done itself is the gap.
-    if (done)
-        driver_reg_write(vf->bus, HW_VFRDT(queue), last_done);
+    driver_reg_write(vf->bus, HW_VFRDT(queue), last_done);
     return got;
 }

@@ -47,6 +47,7 @@ struct vf_tx_queue {
         bool loaded;
         struct hw_tx_context_desc words;
     } contexts[2];
+    bool plain_loaded; // context 0 is that of a frame which asks for nothing
 };
 
 struct vf_driver {
@@ -69,6 +70,32 @@ struct vf_driver {
 // vf_buffer.c. 0, -ENOMEM, what the bus gave.
 int vf_pool_create(struct vf_driver *vf);
 void vf_pool_destroy(struct vf_driver *vf);
+
+// The buffer on top of the pool, as new; NULL when there is none.
+static inline struct vf_buffer *vf_pool_take(struct vf_driver *vf)
+{
+    struct vf_buffer *b = vf->free_buffers;
+    uint64_t offset;
+
+    if (!b)
+        return NULL;
+    vf->free_buffers = b->next;
+    // The owner may have moved the start (to strip a header, say).
+    offset = (uint64_t)b->index * vf->config.buffer_bytes;
+    *b = (struct vf_buffer){
+        .data = (uint8_t *)vf->pool_memory.host + offset,
+        .iova = vf->pool_memory.iova + offset,
+        .index = b->index,
+    };
+    return b;
+}
+
+// Puts back one buffer, without its `next`.
+static inline void vf_pool_put(struct vf_driver *vf, struct vf_buffer *b)
+{
+    b->next = vf->free_buffers;
+    vf->free_buffers = b;
+}
 
 // vf_receive.c, vf_transmit.c: rings of one queue. start: the queue's registers, once the memory is
 // there. 0, -ENOMEM, -ETIMEDOUT, what the bus gave. destroy: safe on what was never created; the
