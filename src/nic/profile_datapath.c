@@ -7,8 +7,9 @@
 //   callgrind_annotate callgrind.out.PID
 //
 // Without valgrind it prints the best time a frame over short rounds: warm caches, one core.
-// Usage: profile_datapath BYTES FRAMES [udp]
-#define TEST_MEM_BYTES (16u << 20)
+// Usage: profile_datapath BYTES FRAMES [udp|raw [RING]]
+// RING: 256, or 1024, where the buffers cycle through a larger working set.
+#define TEST_MEM_BYTES (64u << 20)
 #include "nic/test_card.h"
 
 #include <stdio.h>
@@ -20,12 +21,15 @@
 #include "nic/doorbell.h"
 
 #define VFS          2u
-#define RING_LEN     256u
+#define RING_MAX     1024u
 #define BATCH        32u
 #define BUFFER_BYTES 10240u
-#define RINGS        0u            // 4 KiB each: VF 0 rx, tx, VF 1 rx, tx
+#define RING_BYTES   (RING_MAX * 16u)
+#define RINGS        0u            // VF 0 rx, tx, VF 1 rx, tx
 #define BUFFERS      0x200000u     // in 2 MiB pages, as a pool of any size would be
 #define ROUND        (64u * BATCH) // frames between two looks at the clock
+
+static uint32_t ring_len = 256;
 
 struct side {
     uint8_t *page;
@@ -35,12 +39,12 @@ struct side {
 
 static uint32_t ring_at(unsigned vf, bool tx)
 {
-    return RINGS + vf * 0x2000 + (tx ? 0x1000 : 0);
+    return RINGS + (vf * 2 + tx) * RING_BYTES;
 }
 
 static uint32_t buffer_at(unsigned vf, bool tx, unsigned i)
 {
-    return BUFFERS + ((vf * 2 + tx) * RING_LEN + i) * BUFFER_BYTES;
+    return BUFFERS + ((vf * 2 + tx) * ring_len + i) * BUFFER_BYTES;
 }
 
 static void vf_mac(unsigned vf, uint8_t mac[6])
@@ -98,18 +102,18 @@ static void side_start(struct test_card *t, struct side *s, unsigned vf, uint32_
     s->page = mmap(NULL, NIC_DOORBELL_LEN_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
                    nic_doorbell_fd(t->port->doorbells[vf]), NIC_DOORBELL_BAR_OFFSET);
     assert(s->page != MAP_FAILED);
-    for (unsigned i = 0; i < RING_LEN; i++) {
+    for (unsigned i = 0; i < ring_len; i++) {
         frame_make(t->mem + buffer_at(vf, true, i), vf, len, udp);
         le64_put(t->mem + ring_at(vf, false) + 16 * i, TEST_IOVA + buffer_at(vf, false, i));
     }
     guest_write(s, HW_VFRDBAL(0), (uint32_t)TEST_IOVA + ring_at(vf, false));
-    guest_write(s, HW_VFRDLEN(0), RING_LEN * 16);
+    guest_write(s, HW_VFRDLEN(0), ring_len * 16);
     guest_write(s, HW_VFSRRCTL(0),
                 BUFFER_BYTES / 1024 | HW_SRRCTL_DESCTYPE_ADV << HW_SRRCTL_DESCTYPE_SHIFT);
     guest_write(s, HW_VFRXDCTL(0), HW_RXDCTL_ENABLE | HW_RXDCTL_VME);
-    guest_write(s, HW_VFRDT(0), RING_LEN - 1);
+    guest_write(s, HW_VFRDT(0), ring_len - 1);
     guest_write(s, HW_VFTDBAL(0), (uint32_t)TEST_IOVA + ring_at(vf, true));
-    guest_write(s, HW_VFTDLEN(0), RING_LEN * 16);
+    guest_write(s, HW_VFTDLEN(0), ring_len * 16);
     guest_write(s, HW_VFTXDCTL(0), HW_TXDCTL_ENABLE);
 }
 
@@ -122,7 +126,7 @@ static void side_send(struct test_card *t, struct side *s, unsigned vf, uint32_t
         le32_put(desc + 8, HW_TXD_DEXT | HW_TXD_TYPE_DATA | HW_TXD_IFCS | HW_TXD_EOP |
                                (n == BATCH - 1 ? HW_TXD_RS : 0) | len);
         le32_put(desc + 12, len << HW_TXO_PAYLEN_SHIFT);
-        s->tx = (s->tx + 1) % RING_LEN;
+        s->tx = (s->tx + 1) % ring_len;
     }
     guest_write(s, HW_VFTDT(0), s->tx);
 }
@@ -137,7 +141,7 @@ static void side_receive(struct test_card *t, struct side *s, unsigned vf)
         le64_put(desc, TEST_IOVA + buffer_at(vf, false, s->rx));
         le64_put(desc + 8, 0);
         guest_write(s, HW_VFRDT(0), s->rx);
-        s->rx = (s->rx + 1) % RING_LEN;
+        s->rx = (s->rx + 1) % ring_len;
         s->received++;
     }
 }
@@ -149,11 +153,14 @@ int main(int argc, char **argv)
     struct test_card *t = test_card_open(1, VFS, NIC_DOORBELLS_MAPPED);
     struct side side[VFS] = {0};
 
-    assert(len >= 60 && len <= 9014);
+    if (argc > 4)
+        ring_len = (uint32_t)atoi(argv[4]);
+    assert(len >= 60 && len <= 9014 && ring_len >= 2 * BATCH && ring_len <= RING_MAX &&
+           !(ring_len % 8));
     test_card_start_pf(t, 2);
     filters_start(t);
     for (unsigned vf = 0; vf < VFS; vf++)
-        side_start(t, &side[vf], vf, len, argc > 3);
+        side_start(t, &side[vf], vf, len, argc > 3 && !strcmp(argv[3], "udp"));
     nic_worker_poll(t->worker);
     for (done = 0; done < frames; done += ROUND) {
         uint64_t spent_ns = 0;

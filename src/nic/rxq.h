@@ -117,14 +117,23 @@ static inline void nic_rx_write_back(union nic_rx_desc *desc, struct nic_rx_word
 // the run's end.
 static inline void nic_rxq_run_fill(struct nic_rx_run *run, uint32_t n, uint64_t low, uint64_t high)
 {
-    uint32_t at = (run->head + n) % NIC_RX_PENDING_MAX, first = at < n ? at : n;
+    uint32_t at = (run->head + n) % NIC_RX_PENDING_MAX;
+    union nic_rx_desc *last = run->desc + n;
 
     run->pending[at] = (struct nic_rx_words){low, high};
-    if (at == NIC_RX_PENDING_MAX - 1) {
-        for (uint32_t i = at - first; i <= at; i++)
-            nic_rx_write_back(run->desc + (n - at + i), run->pending[i]);
-    }
+    if (at != NIC_RX_PENDING_MAX - 1)
+        return;
+    // The first line of a run may be in part another's.
+    if (n >= 3)
+        nic_rx_write_back(last - 3, run->pending[0]);
+    if (n >= 2)
+        nic_rx_write_back(last - 2, run->pending[1]);
+    if (n >= 1)
+        nic_rx_write_back(last - 1, run->pending[2]);
+    nic_rx_write_back(last, run->pending[3]);
 }
+
+static_assert(NIC_RX_PENDING_MAX == 4, "as nic_rxq_run_fill() has it");
 
 // Writes back and counts what was delivered, in all queues of the port. Before the worker's next
 // gate_poll(), and before it looks at a ring's registers.
