@@ -145,3 +145,14 @@ double bench_ideal_factor(const struct bench_run *run)
     return ratio_of(run, BENCH_TITLE_HEADLINE, 64, BENCH_RING_SMALL, BENCH_IDEAL, BENCH_TESTPMD_IO)
         .median;
 }
+
+unsigned bench_doubtful_count(const struct bench_run *run)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < run->group_count; i++) {
+        for (unsigned k = 0; k < run->group[i].entry_count; k++)
+            count += run->group[i].entry[k].doubtful;
+    }
+    return count;
+}

@@ -24,5 +24,8 @@ unsigned bench_goals(const struct bench_run *run, struct bench_goal out[BENCH_GO
 #define BENCH_IDEAL_TIMES_IO 3.0
 // That factor; 0 where one of them was not measured.
 double bench_ideal_factor(const struct bench_run *run);
+// Samples that were contended and taken all the same (options.contended_ok). A run that has any is
+// not valid either.
+unsigned bench_doubtful_count(const struct bench_run *run);
 
 #endif

@@ -211,17 +211,23 @@ static void goals_print(const struct bench_run *run, FILE *out)
 // What the run was made on, and whether it is valid.
 static void about_print(const struct bench_run *run, const struct bench_about *about, FILE *out)
 {
+    unsigned doubtful = bench_doubtful_count(run);
     double factor = bench_ideal_factor(run);
 
     for (unsigned i = 0; i < about->count; i++)
         fprintf(out, "%s%s: %s", i ? "; " : "", about->line[i].name, about->line[i].value);
     fprintf(out, "%s%u rounds of %u ms\n", about->count ? "; " : "", run->options.rounds,
             run->options.sample_ms);
+    if (doubtful)
+        fprintf(out, "INVALID: %u samples were contended, and were taken all the same\n", doubtful);
     if (factor > 0)
         fprintf(out,
-                "%s: the idealised forwarder is %.2f times testpmd's io at 64 bytes; it has to be "
+                "%sthe idealised forwarder is %.2f times testpmd's io at 64 bytes; it has to be "
                 "at least %.0f times\n",
-                factor < BENCH_IDEAL_TIMES_IO ? "INVALID" : "Valid", factor, BENCH_IDEAL_TIMES_IO);
+                factor < BENCH_IDEAL_TIMES_IO ? "INVALID: "
+                : doubtful                    ? ""
+                                              : "Valid: ",
+                factor, BENCH_IDEAL_TIMES_IO);
     else
         fprintf(out, "Without testpmd's io at 64 bytes nothing says whether the run is valid\n");
     fputc('\n', out);
@@ -317,7 +323,9 @@ json_t *bench_report_json(const struct bench_run *run, const struct bench_about 
                      run->options.full, "frames_each_way", (int)BENCH_FRAMES_EACH_WAY, "rounds",
                      (int)run->options.rounds, "sample_ms", (int)run->options.sample_ms,
                      "ideal_by_testpmd_io", factor > 0 ? json_real(factor) : json_null(), "valid",
-                     factor > 0 ? json_boolean(factor >= BENCH_IDEAL_TIMES_IO) : json_null(),
+                     bench_doubtful_count(run) ? json_false()
+                     : factor > 0              ? json_boolean(factor >= BENCH_IDEAL_TIMES_IO)
+                                               : json_null(),
                      "goals", goals_out, "groups", groups);
 }
 

@@ -269,6 +269,9 @@ static void test_goals(void **state)
     assert_int_equal(verdict_of(&run, "64 B against Open vSwitch DPDK NORMAL"), BENCH_NOT_MEASURED);
     assert_int_equal(verdict_of(&run, "1500 B against testpmd vhost io"), BENCH_NOT_MEASURED);
     assert_true(near(bench_ideal_factor(&run), 4.4));
+    assert_int_equal(bench_doubtful_count(&run), 0);
+    run.group[0].entry[1].doubtful = 2;
+    assert_int_equal(bench_doubtful_count(&run), 2);
     free(run.group);
     run = made_up(21.9, 44, 10);
     assert_int_equal(verdict_of(&run, "64 B against testpmd vhost io"), BENCH_NOT_REACHED);
