@@ -18,7 +18,10 @@
 
 // For a frame, the guest writes: frame, transmit descriptor, transmit tail, and for the buffer that
 // it gives the receiver again: receive descriptor, receive tail. The card writes: frame, receive
-// descriptor, transmit descriptor.
+// descriptor, transmit descriptor. (When doorbells have fallen silent it also writes both heads,
+// into the tails' lines: nobody waits for those.) The game is kinder than the card's: all lines of
+// a leg can be fetched at once, where the card learns from the tail that there is a descriptor, and
+// from that where the frame lies: three misses one after the other.
 #define LINES_THERE 5u
 #define LINES_BACK  3u
 #define LINES_MAX   8u
