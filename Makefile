@@ -80,7 +80,7 @@ bench-vms:
 	@$(PYTHON) tests/e2e/bench_vms.py $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
 
 clean:
-	@rm -rf build-asan build-fuzz
+	@rm -rf build-asan build-fuzz build-tsan
 	@if [ -d $(BUILD) ]; then find $(BUILD) -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +; fi
 
 distclean: clean

@@ -5,8 +5,8 @@ What counts as one: a case of a test program that reports its cases (cmocka's an
 output), a test program that does not, and a check of the demo. A build that fails counts as one
 failed test.
 
-Usage: run.py [--only STAGE]... [--json FILE]       STAGE: gcc, sanitizers, fuzz, embedded,
-                                                   demo, e2e
+Usage: run.py [--only STAGE]... [--json FILE]       STAGE: gcc, sanitizers, threads, fuzz,
+                                                   embedded, demo, e2e, chassis
 """
 
 import argparse
@@ -23,6 +23,9 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[1]
 LINES_OF_A_FAILURE = 40
+# Where threads meet: the workers, the gate, the doorbell pages.
+THREAD_TESTS = {"nic/worker": "src/nic/test_nic_worker", "nic/workers": "src/nic/test_nic_workers",
+                "nic/doorbell": "src/nic/test_nic_doorbell", "mem/gate": "src/mem/test_mem_gate"}
 E2E_LIMIT_S = 420
 # A list, as Meson reads one: a comma would end up inside an argument.
 SANITIZER_ARGS = "['-fno-sanitize-recover=all','-fno-omit-frame-pointer']"
@@ -89,7 +92,7 @@ def last_lines(text, count=LINES_OF_A_FAILURE):
     return "\n".join("    " + line for line in text.strip().splitlines()[-count:])
 
 
-def build(totals, stage, folder, compiler, options):
+def build(totals, stage, folder, compiler, options, targets=()):
     """Meson and Ninja. Says little when it works."""
     start = time.monotonic()
     say(f"building {folder} with {compiler} ...")
@@ -101,7 +104,7 @@ def build(totals, stage, folder, compiler, options):
             say(last_lines(output))
             totals.add("fail", f"{stage}: meson setup {folder}", "it failed")
             return False
-    code, output = run_streaming(["ninja", "-C", folder], 900, quiet=True)
+    code, output = run_streaming(["ninja", "-C", folder, *targets], 900, quiet=True)
     if code != 0:
         say(last_lines(re.sub(r"(?m)^\[\d+/\d+\] .*\n", "", output)))
         totals.add("fail", f"{stage}: build with {compiler}", "it failed")
@@ -185,6 +188,13 @@ def stage_sanitizers(totals):
                     ["--suite", "unit", "--suite", "protocol", "--timeout-multiplier", "4"], env)
 
 
+def stage_threads(totals):
+    options = ["-Db_sanitize=thread", "-Db_lundef=false", "-Dc_args=-fno-omit-frame-pointer"]
+    if build(totals, "threads", "build-tsan", "clang", options, THREAD_TESTS.values()):
+        meson_tests(totals, "threads", "build-tsan",
+                    ["--timeout-multiplier", "4", *THREAD_TESTS], {})
+
+
 def stage_fuzz(totals):
     options = ["-Dfuzz=true", "-Db_sanitize=address,undefined", "-Db_lundef=false",
                f"-Dc_args={FUZZ_ARGS}"]
@@ -242,6 +252,8 @@ def stage_chassis(totals):
 STAGES = {"gcc": ("unit, protocol and tree tests, built with gcc", stage_gcc),
           "sanitizers": ("unit and protocol tests, built with clang and its sanitizers",
                          stage_sanitizers),
+          "threads": ("what has several threads, built with clang's thread sanitizer",
+                      stage_threads),
           "fuzz": ("libFuzzer, some seconds for each target", stage_fuzz),
           "embedded": ("the embedded demo", stage_embedded),
           "demo": ("the main job, with stock guests on QEMU", stage_demo),

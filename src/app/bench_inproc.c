@@ -196,7 +196,7 @@ int bench_inproc_worker_start(struct bench_inproc *m)
 {
     struct timespec ms = {0, 1000000};
     cpu_set_t ours;
-    int ret = m->worker ? 0 : nic_worker_create(m->card, &m->worker);
+    int ret = m->worker ? 0 : nic_worker_create(m->card, 0, 1, &m->worker);
 
     if (ret || m->worker_tid)
         return ret;

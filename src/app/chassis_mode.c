@@ -23,8 +23,8 @@ struct chassis_mode {
     struct chassis *chassis;
     struct uplink *uplink[NIC_PORTS_MAX];
     struct nic_card *card;
-    struct nic_worker *worker;
-    sd_event_source *link_timer; // NULL where no uplink's link can change
+    struct nic_worker *worker[NIC_WORKERS_MAX]; // as many as the config says
+    sd_event_source *link_timer;                // NULL where no uplink's link can change
     bool listens;
 };
 
@@ -56,9 +56,11 @@ static int hardware_build(struct chassis_mode *m)
         card.port[i].uplink = m->uplink[i];
     }
     ret = nic_card_create(&card, chassis_segment(m->chassis), &m->gate, &m->card);
-    if (!ret)
-        ret = nic_worker_create(m->card, &m->worker);
-    return ret ? ret : nic_worker_start(m->worker);
+    for (unsigned i = 0; !ret && i < m->config.worker_count; i++)
+        ret = nic_worker_create(m->card, i, m->config.worker_count, &m->worker[i]);
+    for (unsigned i = 0; !ret && i < m->config.worker_count; i++)
+        ret = nic_worker_start(m->worker[i]);
+    return ret;
 }
 
 static int listen_start(struct chassis_mode *m, sd_event *loop, char *error, size_t error_len)
@@ -127,8 +129,8 @@ void chassis_mode_destroy(struct chassis_mode *m)
     sd_event_source_disable_unref(m->link_timer);
     if (m->listens)
         chassis_stop(m->chassis);
-    if (m->worker)
-        nic_worker_destroy(m->worker);
+    for (unsigned i = 0; i < NIC_WORKERS_MAX; i++)
+        nic_worker_destroy(m->worker[i]);
     if (m->card)
         nic_card_destroy(m->card);
     chassis_destroy(m->chassis);

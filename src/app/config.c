@@ -611,6 +611,15 @@ static int seed_read(struct parse *p, const config_setting_t *s)
     return string_read(p, s, 1, SEED_LEN_MAX, &p->seed);
 }
 
+static int workers_read(struct parse *p, const config_setting_t *s)
+{
+    int64_t count = 0;
+    int ret = int_read(p, s, 1, NIC_WORKERS_MAX, &count);
+
+    p->out->worker_count = (unsigned)count;
+    return ret;
+}
+
 // FNV-1a over the seed and what is derived: the same on every machine and in every version.
 static uint64_t seed_hash(const char *seed, char what)
 {
@@ -651,6 +660,7 @@ static int root_read(struct parse *p, const config_setting_t *root)
     static const struct field fields[] = {
         {"log_level", log_level_read, false},
         {"seed", seed_read, false},
+        {"workers", workers_read, false},
         {"ports", ports_read, true},
     };
     int ret = group_read(p, root, fields, ARRAY_LEN(fields));
@@ -666,7 +676,7 @@ int card_config_parse(const char *text, size_t len, const char *name, struct car
     config_t config;
     int ret;
 
-    *out = (struct card_config){.log_level = LOG_LEVEL_INFO};
+    *out = (struct card_config){.log_level = LOG_LEVEL_INFO, .worker_count = 1};
     p.seed = SEED_DEFAULT;
     if (len > CARD_CONFIG_FILE_MAX_BYTES || memchr(text, 0, len)) {
         snprintf(error, error_len, "%s: %s", name,

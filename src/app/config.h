@@ -25,6 +25,7 @@ struct card_config_port {
 struct card_config {
     enum log_level log_level;
     uint64_t serial; // PCIe Device Serial Number
+    unsigned worker_count; // threads that share the data path
     unsigned port_count;
     struct card_config_port port[NIC_PORTS_MAX];
 };

@@ -24,12 +24,12 @@ struct machine {
     struct pci_segment *seg;
     struct uplink *uplink[NIC_PORTS_MAX];
     struct nic_card *card;
-    struct nic_worker *worker;
+    struct nic_worker *worker[NIC_WORKERS_MAX]; // as many as the config says
     struct host *host;
     sd_event_source *link_timer; // NULL where no uplink's link can change
 };
 
-// The IOMMU's fault event: any thread. Nothing does DMA before the worker starts, and by then the
+// The IOMMU's fault event: any thread. Nothing does DMA before the workers start, and by then the
 // host is there.
 static void fault_msi(void *ctx, uint64_t addr, uint32_t data)
 {
@@ -61,7 +61,9 @@ static int hardware_build(struct machine *m)
         card.port[i].uplink = m->uplink[i];
     }
     ret = nic_card_create(&card, m->seg, &m->gate, &m->card);
-    return ret ? ret : nic_worker_create(m->card, &m->worker);
+    for (unsigned i = 0; !ret && i < m->config.worker_count; i++)
+        ret = nic_worker_create(m->card, i, m->config.worker_count, &m->worker[i]);
+    return ret;
 }
 
 static int ports_start(struct machine *m, const char *run_dir, char *error, size_t error_len)
@@ -120,9 +122,10 @@ static int machine_build(struct machine *m, const char *run_dir, sd_event *loop,
     ret = host_create(&parts, &m->host, error, error_len);
     if (ret)
         return ret;
-    ret = nic_worker_start(m->worker);
+    for (unsigned i = 0; !ret && i < m->config.worker_count; i++)
+        ret = nic_worker_start(m->worker[i]);
     if (ret) {
-        snprintf(error, error_len, "starting the card's worker: %s", strerror(-ret));
+        snprintf(error, error_len, "starting the card's workers: %s", strerror(-ret));
         return ret;
     }
     ret = ports_start(m, run_dir, error, error_len);
@@ -160,12 +163,12 @@ void machine_destroy(struct machine *m)
     if (!m)
         return;
     sd_event_source_disable_unref(m->link_timer);
-    // The host takes its clients away and resets the card, with the worker still there to drain. No
-    // DMA is left afterwards, so no fault event can be on its way to a host that is gone.
+    // The host takes its clients away and resets the card, with the workers still there to drain.
+    // No DMA is left afterwards, so no fault event can be on its way to a host that is gone.
     host = m->host;
     host_destroy(host);
-    if (m->worker)
-        nic_worker_destroy(m->worker);
+    for (unsigned i = 0; i < NIC_WORKERS_MAX; i++)
+        nic_worker_destroy(m->worker[i]);
     m->host = NULL;
     if (m->card)
         nic_card_destroy(m->card);
@@ -208,9 +211,9 @@ const struct nic_card *machine_card(const struct machine *m)
     return m->card;
 }
 
-const struct nic_worker *machine_worker(const struct machine *m)
+const struct nic_worker *machine_worker(const struct machine *m, unsigned index)
 {
-    return m->worker;
+    return m->worker[index];
 }
 
 struct pci_segment *machine_segment(const struct machine *m)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A whole machine: uplinks, card, IOMMU, PCI segment, worker, and the host that runs them. vireod,
+// A whole machine: uplinks, card, IOMMU, PCI segment, workers, and the host that runs them. vireod,
 // the embedded demo, the benchmark and tests all build theirs here.
 // Threads: the control thread, which is also the one that runs the loop.
 #ifndef VIREO_APP_MACHINE_H
@@ -31,7 +31,8 @@ int machine_vf_set_policy(struct machine *machine, unsigned port, unsigned vf,
 
 struct host *machine_host(const struct machine *machine);
 const struct nic_card *machine_card(const struct machine *machine);
-const struct nic_worker *machine_worker(const struct machine *machine);
+// `index` below machine_config()->worker_count.
+const struct nic_worker *machine_worker(const struct machine *machine, unsigned index);
 struct pci_segment *machine_segment(const struct machine *machine);
 const struct uplink *machine_uplink(const struct machine *machine, unsigned port);
 

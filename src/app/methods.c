@@ -116,10 +116,12 @@ static json_t *port_stats_json(struct machine *m, unsigned port)
 
 static json_t *worker_json(const struct machine *m)
 {
-    struct nic_worker_counts c;
+    struct nic_worker_counts c = {0};
     json_t *out = json_object();
 
-    nic_worker_counts_get(machine_worker(m), &c);
+    for (unsigned i = 0; i < machine_config(m)->worker_count; i++)
+        nic_worker_counts_add(machine_worker(m, i), &c);
+    card_json_count(out, "threads", machine_config(m)->worker_count);
     card_json_count(out, "batches", c.batches);
     card_json_count(out, "idle_batches", c.idle_batches);
     card_json_count(out, "wakeups", c.wakeups);

@@ -55,6 +55,7 @@ static void test_example(void **state)
         fail_msg("%s", error);
     assert_int_equal(config.port_count, 1);
     assert_int_equal(config.log_level, LOG_LEVEL_INFO);
+    assert_int_equal(config.worker_count, 1);
     assert_int_equal(port->uplink.kind, UPLINK_NULL);
     assert_int_equal(port->pf.vf_count, 6);
     assert_int_equal(port->pf.mailbox_api_max, PF_API_14);
@@ -165,6 +166,8 @@ static void test_types(void **state)
     refuse("ports = ({ uplink = { kind = \"xdp\"; }; vfs = 1; });",
            "allowed is \"null\", \"tap\", \"pcap\"");
     refuse(PORT("vfs = 1; mailbox_api = \"2.0\";"), "allowed is \"1.0\" to \"1.5\"");
+    refuse("workers = 0; " PORT("vfs = 1;"), "allowed is 1 to 8");
+    refuse("workers = 9; " PORT("vfs = 1;"), "allowed is 1 to 8");
     refuse("log_level = \"loud\"; " PORT("vfs = 1;"), "found \"loud\"");
 }
 

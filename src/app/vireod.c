@@ -43,13 +43,22 @@ static const char doc[] =
     "Prints the VFs and then \"vireod: ready\" once VMs can connect. Log lines go to stderr. "
     "Root is needed only for what the config asks for: a tap that is not there yet.";
 
-enum { OPTION_RUN_DIR = 0x100, OPTION_LOG_LEVEL, OPTION_CHECK, OPTION_CHASSIS, OPTION_BASE };
+enum {
+    OPTION_RUN_DIR = 0x100,
+    OPTION_LOG_LEVEL,
+    OPTION_CHECK,
+    OPTION_CHASSIS,
+    OPTION_BASE,
+    OPTION_WORKERS
+};
 
 static const struct argp_option options[] = {
     {"config", 'c', "FILE", 0, "The card: see examples/card.conf (required)", 0},
     {"run-dir", OPTION_RUN_DIR, "DIR", 0, "Where the sockets go (default " RUN_DIR_DEFAULT ")", 0},
     {"log-level", OPTION_LOG_LEVEL, "LEVEL", 0,
      "error, warn, info or debug; goes before the config's", 0},
+    {"workers", OPTION_WORKERS, "N", 0,
+     "Threads that move packets (default 1); goes before the config's 'workers'", 0},
     {"chassis", OPTION_CHASSIS, NULL, 0,
      "Give the whole card, with its IOMMU, to one VM: see 'vireo chassis qemu-args'", 0},
     {"chassis-base", OPTION_BASE, "ADDRESS", 0,
@@ -64,9 +73,20 @@ struct arguments {
     bool check;
     bool chassis;
     uint32_t chassis_base;
+    unsigned workers; // 0: as the config says
     bool log_level_given;
     enum log_level log_level;
 };
+
+static unsigned workers_parse(const char *text, struct argp_state *state)
+{
+    char *end;
+    unsigned long count = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end || !count || count > NIC_WORKERS_MAX)
+        argp_error(state, "--workers: found '%s'; allowed is 1 to %u", text, NIC_WORKERS_MAX);
+    return (unsigned)count;
+}
 
 static error_t option_parse(int key, char *arg, struct argp_state *state)
 {
@@ -83,6 +103,9 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         if (log_level_parse(arg, &args->log_level))
             argp_error(state, "--log-level: found '%s'; allowed is error, warn, info, debug", arg);
         args->log_level_given = true;
+        return 0;
+    case OPTION_WORKERS:
+        args->workers = workers_parse(arg, state);
         return 0;
     case OPTION_CHECK:
         args->check = true;
@@ -263,6 +286,8 @@ int main(int argc, char **argv)
         printf("%s: good: %u port(s), %u VF(s)\n", args.config_path, config.port_count, vfs);
         return EXIT_SUCCESS;
     }
+    if (args.workers)
+        config.worker_count = args.workers;
     log_set_level(args.log_level_given ? args.log_level : config.log_level);
     return run(&config, &args) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

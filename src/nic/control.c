@@ -60,6 +60,7 @@ void nic_port_vfs_changed(struct nic_port *port)
     pools = port->queues_per_vf ? NIC_QUEUES_MAX / port->queues_per_vf : NIC_VFS_MAX;
     port->vf_count = port->num_vfs < pools ? port->num_vfs : pools;
     port->derived_stale = true;
+    nic_lanes_deal(port);
     nic_intr_allocation_changed(port);
 }
 

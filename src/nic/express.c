@@ -41,7 +41,7 @@ static const uint8_t mask_ipv6_ports[NIC_EXPRESS_KEY_LEN] = {
 struct run {
     struct nic_port *port;
     struct nic_txq *q;
-    unsigned pool;
+    unsigned queue, pool; // the sender's
     const struct dma_port *dma;
     struct dma_run from;                 // where the sender's buffers are
     const struct nic_express_flow *flow; // the last frame's
@@ -220,7 +220,7 @@ static bool enter_receiver(struct run *r, unsigned queue)
 {
     leave_receiver(r);
     r->rx_queue = queue;
-    return nic_rxq_run_begin(r->port, queue, &r->rx);
+    return nic_rxq_run_begin(r->port, nic_lane_of_queue(r->port, r->queue), queue, &r->rx);
 }
 
 // Asks for what the frames after this one will be written to. Descriptors that the guest has not
@@ -322,7 +322,7 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
 {
     struct nic_txq *q = &port->txq[queue];
     const struct nic_derived *t = &port->derived;
-    struct run r = {.port = port, .q = q, .sums = sums};
+    struct run r = {.port = port, .q = q, .queue = queue, .sums = sums};
     uint32_t i;
 
     r.pool = nic_pool_of_queue(port, queue);

@@ -28,7 +28,12 @@ static unsigned size_bin(uint32_t len_bytes)
     return bin;
 }
 
-static void count_cable_tx(struct nic_counters *c, const struct nic_frame *frame, uint32_t len)
+static struct nic_totals *totals(struct nic_port *port, const struct nic_frame *frame)
+{
+    return &port->counters.total[frame->lane->index];
+}
+
+static void count_cable_tx(struct nic_totals *c, const struct nic_frame *frame, uint32_t len)
 {
     nic_count(&c->tx_uplink_frames, 1);
     nic_count(&c->tx_uplink_bytes, len);
@@ -39,7 +44,7 @@ static void count_cable_tx(struct nic_counters *c, const struct nic_frame *frame
         nic_count(&c->tx_uplink_multicast, 1);
 }
 
-static void count_cable_rx(struct nic_counters *c, const struct nic_frame *frame, uint32_t len)
+static void count_cable_rx(struct nic_totals *c, const struct nic_frame *frame, uint32_t len)
 {
     nic_count(&c->rx_uplink_frames, 1);
     nic_count(&c->rx_uplink_bytes, len);
@@ -56,10 +61,10 @@ static void deliver_from_cable(struct nic_port *port, const struct nic_frame *fr
     struct nic_destinations to;
 
     if (frame->rx_status & (HW_RXE_IPE | HW_RXE_L4E))
-        nic_count(&port->counters.rx_l3_l4_xsum_errors, 1);
+        nic_count(&totals(port, frame)->rx_l3_l4_xsum_errors, 1);
     nic_switch_decide(&port->derived, frame, &to);
     if (!to.pools) {
-        nic_count(&port->counters.rx_no_match, 1);
+        nic_count(&totals(port, frame)->rx_no_match, 1);
         return;
     }
     for (uint64_t left = to.pools; left; left &= left - 1)
@@ -75,7 +80,7 @@ static void loop_at_mac(struct nic_port *port, struct nic_frame *frame)
     frame->source_pool = NIC_SOURCE_UPLINK;
     frame->rx_status &= ~(HW_RXS_L4CS | HW_RXE_L4E);
     nic_frame_verify_l4(frame);
-    count_cable_rx(&port->counters, frame, frame->len_bytes);
+    count_cable_rx(totals(port, frame), frame, frame->len_bytes);
     if (port->derived.rx_enabled)
         deliver_from_cable(port, frame);
     frame->source_pool = source;
@@ -105,11 +110,13 @@ static void send_on_cable(struct nic_port *port, struct nic_frame *frame)
         iov[n++] = (struct iovec){(void *)padding, CABLE_LEN_MIN - len};
         len = CABLE_LEN_MIN;
     }
-    count_cable_tx(&port->counters, frame, len);
+    nic_rx_leave(port, frame->lane); // the far end may take its time
+    count_cable_tx(totals(port, frame), frame, len);
     if (unlikely(port->derived.mac_loopback))
         loop_at_mac(port, frame);
     else
-        (void)uplink_send(port->uplink, iov, n); // what it could not take, it has counted
+        (void)uplink_send(port->uplink, frame->lane->index, iov,
+                          n); // what it could not take, it has counted
 }
 
 bool nic_forward_from_pool(struct nic_port *port, struct nic_txq *q, struct nic_frame *frame,
@@ -154,7 +161,7 @@ static bool frame_from_cable(struct nic_port *port, struct nic_frame *frame, con
     const struct nic_derived *t = &port->derived;
 
     if (len < ETHER_HEADER_LEN) {
-        nic_count(&port->counters.rx_undersize, 1);
+        nic_count(&totals(port, frame)->rx_undersize, 1);
         return false;
     }
     frame->source_pool = NIC_SOURCE_UPLINK;
@@ -170,7 +177,7 @@ static bool frame_from_cable(struct nic_port *port, struct nic_frame *frame, con
             (struct nic_span){buf + frame->head_len, len - frame->head_len};
     nic_frame_take_vlan(frame, t->vlan_ethertype);
     if (frame->len_bytes > t->frame_len_max) {
-        nic_count(&port->counters.rx_oversize, 1);
+        nic_count(&totals(port, frame)->rx_oversize, 1);
         return false;
     }
     if (frame->head[12] == ETHERTYPE_MAC_CONTROL >> 8 &&
@@ -179,16 +186,18 @@ static bool frame_from_cable(struct nic_port *port, struct nic_frame *frame, con
     nic_frame_parse(frame);
     nic_frame_verify_l4(frame);
     nic_rss_classify(&t->rss, frame);
-    count_cable_rx(&port->counters, frame, len);
+    count_cable_rx(totals(port, frame), frame, len);
     return true;
 }
 
 unsigned nic_forward_from_cable(struct nic_port *port)
 {
+    struct nic_lane *lane = nic_lane_of_cable(port);
     uint8_t buf[UPLINK_FRAME_MAX];
     struct nic_frame frame;
     unsigned n;
 
+    frame.lane = lane;
     for (n = 0; n < NIC_CABLE_BATCH; n++) {
         int len = uplink_receive(port->uplink, buf, sizeof buf);
 
@@ -200,6 +209,6 @@ unsigned nic_forward_from_cable(struct nic_port *port)
             frame_from_cable(port, &frame, buf, (uint32_t)len))
             deliver_from_cable(port, &frame);
     }
-    nic_rxq_flush(port);
+    nic_rxq_flush(port, lane);
     return n;
 }

@@ -32,7 +32,8 @@ struct nic_tx_sums {
 bool nic_forward_from_pool(struct nic_port *port, struct nic_txq *q, struct nic_frame *frame,
                            struct nic_forwarded *done, struct nic_tx_sums *sums);
 
-// Takes at most NIC_CABLE_BATCH frames from the uplink and delivers them. Returns how many.
+// The worker of nic_lane_of_cable(): takes at most NIC_CABLE_BATCH frames from the uplink and
+// delivers them. Returns how many.
 unsigned nic_forward_from_cable(struct nic_port *port);
 
 #endif

@@ -18,6 +18,8 @@
 #define NIC_FRAME_LEN_MAX 9728u // without FCS, with VLAN tags (82599 §8.2.3.22.9)
 #define NIC_SOURCE_UPLINK (-1)
 
+struct nic_lane;
+
 struct nic_span {
     const uint8_t *data;
     uint32_t len_bytes;
@@ -26,9 +28,10 @@ struct nic_span {
 struct nic_frame {
     uint8_t head[NIC_FRAME_HEAD_MAX]; // starts at the destination MAC; a tag is *not* in here
     uint32_t head_len;
-    uint32_t len_bytes; // head and spans
-    int source_pool;    // who sent it: a pool, or NIC_SOURCE_UPLINK
-    bool has_vlan;      // a VLAN tag, kept apart from the bytes
+    uint32_t len_bytes;    // head and spans
+    int source_pool;       // who sent it: a pool, or NIC_SOURCE_UPLINK
+    struct nic_lane *lane; // who carries it
+    bool has_vlan;         // a VLAN tag, kept apart from the bytes
     uint16_t vlan_tci;
     uint32_t span_count; // what follows the head
 

@@ -179,7 +179,9 @@ static uint64_t poll_one(struct nic_port *port, struct nic_intr *intr, uint64_t 
             next = due < next ? due : next;
             continue;
         }
-        intr->pending &= ~BIT64(vector);
+        // Once, whichever workers look.
+        if (!(atomic_fetch_and(&intr->pending, ~BIT64(vector)) & BIT64(vector)))
+            continue;
         // Its driver may have masked it or cleared the cause meanwhile.
         if (is_asserted(port, intr, vector))
             fire(port, intr, vector, now_ns);

@@ -5,7 +5,7 @@
 //
 // Both threads may fire a vector. Whoever raises a cause sets it and then looks at the mask;
 // whoever unmasks sets the mask and then looks at the causes; both with sequential consistency, so
-// at least one of them sees the other. Where both do, auto-mask decides (one clears the bit), or
+// at least one of them sees the other. Where several do, auto-mask decides (one clears the bit), or
 // the driver gets one message too many.
 #ifndef VIREO_NIC_INTR_H
 #define VIREO_NIC_INTR_H

@@ -2,7 +2,7 @@
 // The card: an Intel 82599 with one or two ports, each a PF with up to 63 usable VFs (64 in its
 // SR-IOV capability), an embedded switch between its pools, and an uplink. Public face of the room;
 // everything else in src/nic is private to it.
-// Threads: control thread, except the worker itself.
+// Threads: control thread, except the workers themselves.
 #ifndef VIREO_NIC_NIC_H
 #define VIREO_NIC_NIC_H
 
@@ -13,10 +13,11 @@
 #include "pci/access.h"
 #include "uplink/uplink.h"
 
-#define NIC_PORTS_MAX  2u
-#define NIC_VFS_MAX    64u  // TotalVFs in the capability
-#define NIC_QUEUES_MAX 128u // queue pairs a port
-#define NIC_MAC_LEN    6u
+#define NIC_PORTS_MAX   2u
+#define NIC_VFS_MAX     64u  // TotalVFs in the capability
+#define NIC_QUEUES_MAX  128u // queue pairs a port
+#define NIC_MAC_LEN     6u
+#define NIC_WORKERS_MAX 8u
 
 enum nic_doorbells {
     NIC_DOORBELLS_TRAPPED, // each tail write is a register cycle: exact semantics, no CPU when idle
@@ -49,10 +50,13 @@ void nic_card_destroy(struct nic_card *card); // no worker may be left
 // cause). Whoever runs the card calls it about once a second; a read of LINKS or VFLINKS looks too.
 void nic_card_poll_links(struct nic_card *card);
 
-// A worker runs all queues and uplinks of the card to completion in bounded batches.
-// nic_worker_start() gives it a thread of its own; without that, call nic_worker_poll() (embedded
-// use and tests; the calling thread must be outside the gate).
-int nic_worker_create(struct nic_card *card, struct nic_worker **out);
+// A worker runs queues and uplinks of the card to completion in bounded batches: all of them, or,
+// as number `index` of `count` (1 … NIC_WORKERS_MAX), its share: functions are dealt out by number.
+// All are created before the first runs. 0, -EINVAL, -ENOMEM, or -errno. nic_worker_start() gives
+// it a thread of its own; without that, call nic_worker_poll() (embedded use and tests; the calling
+// thread must be outside the gate).
+int nic_worker_create(struct nic_card *card, unsigned index, unsigned count,
+                      struct nic_worker **out);
 int nic_worker_start(struct nic_worker *worker);
 void nic_worker_destroy(struct nic_worker *worker); // stops the thread if there is one
 // One bounded round over everything that has work. Returns frames moved, 0 when idle.
@@ -62,7 +66,8 @@ struct nic_worker_counts {
     uint64_t batches, idle_batches, wakeups, sleeps;
     uint64_t frames;
 };
-void nic_worker_counts_get(const struct nic_worker *worker, struct nic_worker_counts *out);
+// Adds this worker's to *sum.
+void nic_worker_counts_add(const struct nic_worker *worker, struct nic_worker_counts *sum);
 
 // How a worker with mapped doorbells backs off: so many rounds in a row that find nothing are
 // `sleep_ns` apart, then comes the next step. The last one lasts until there is work (rounds 0).

@@ -6,15 +6,17 @@
 //               they need is derived from it or handed to a queue.
 //   derived     what the data path needs of the filter and switch registers, recomputed by
 //               nic_derive() at the next batch after `derived_stale` was set (gate closed).
-//   txq, rxq    private to the worker; enable/disable/reset with the gate closed; only `tail` is
-//               shared (atomic).
-//   counters    written by the worker only (relaxed atomics), read by the control thread; registers
+//   txq, rxq    private to the worker, see lane.h where there are several; enable/disable/reset
+//   with
+//               the gate closed; only `tail` is shared (atomic).
+//   counters    written by workers only (relaxed atomics), read by the control thread; registers
 //               that clear on read subtract what was read before (stats.c).
 //   the rest    control thread; what workers read of it (vf_count, queues_per_vf, routes) changes
 //               with the gate closed only.
 #ifndef VIREO_NIC_PORT_H
 #define VIREO_NIC_PORT_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +25,7 @@
 #include "mem/dma.h"
 #include "nic/eeprom.h"
 #include "nic/intr.h"
+#include "nic/lane.h"
 #include "nic/mailbox.h"
 #include "nic/nic.h"
 #include "nic/rxq.h"
@@ -58,7 +61,8 @@ struct nic_port {
     struct uplink *uplink;
     struct pci_function *pf;
     struct pci_function *vf[NIC_VFS_MAX];
-    struct dma_port *pf_dma; // pci_function_dma(pf), kept for the data path
+    struct dma_port *pf_dma; // pci_function_dma(pf), kept for the data path: an array of 2 where
+                             // the port is shared, see nic_rx_dma_of_queue()
     struct dma_port *vf_dma[NIC_VFS_MAX];
     unsigned num_vfs;  // NumVFs while VF Enable is set, else 0 (gate closed)
     unsigned vf_count; // those of them that have a pool: 64 VFs may exist where the mode has 16
@@ -68,12 +72,19 @@ struct nic_port {
 
     uint32_t regs[NIC_REGS_LEN_BYTES / 4];
 
-    bool derived_stale;
+    _Atomic bool derived_stale;
+    struct nic_lock derive_lock; // taken by the worker that recomputes, where there are several
     struct nic_derived derived;
     struct nic_txq txq[NIC_QUEUES_MAX];
     struct nic_rxq rxq[NIC_QUEUES_MAX];
     struct nic_counters counters;
-    struct nic_port_work work; // the worker's (worker.h)
+    // Workers' shares (lane.h): whose a transmit queue is, who delivers to a function now (0: the
+    // PF, n + 1: VF n). What there is of them changes with the gate closed only.
+    unsigned lane_count; // 0 until there is a worker
+    bool shared;         // more than one
+    struct nic_lane lane[NIC_WORKERS_MAX];
+    uint8_t lane_of_queue[NIC_QUEUES_MAX], lane_of_cable;
+    struct nic_lock rx_lock[1 + NIC_VFS_MAX];
 
     struct nic_intr intr_pf;
     struct nic_intr intr_vf[NIC_VFS_MAX];
@@ -109,7 +120,7 @@ static inline void nic_reg_store(struct nic_port *port, uint32_t offset, uint32_
 // The card's ports, for the worker: NULL where index is past the last. (card.c)
 struct nic_port *nic_card_port(struct nic_card *card, unsigned index);
 
-// Wakes the worker if it sleeps: work, a new deadline, or a change of tables. Any thread.
+// Wakes the workers that sleep: work, a new deadline, or a change of tables. Any thread.
 // (worker.c)
 void nic_worker_kick(struct nic_card *card);
 
@@ -132,7 +143,19 @@ static inline int nic_vf_of_queue(const struct nic_port *port, unsigned queue)
     return vf < port->vf_count ? (int)vf : -1;
 }
 
-// The DMA port that a queue's descriptors and buffers go through.
+// The lane of a transmit queue.
+static inline struct nic_lane *nic_lane_of_queue(struct nic_port *port, unsigned queue)
+{
+    return &port->lane[port->lane_of_queue[queue]];
+}
+
+// The lane that the uplink's frames come in by.
+static inline struct nic_lane *nic_lane_of_cable(struct nic_port *port)
+{
+    return &port->lane[port->lane_of_cable];
+}
+
+// The DMA port that a transmit queue's descriptors and buffers go through.
 static inline struct dma_port *nic_dma_of_queue(struct nic_port *port, unsigned queue)
 {
     int vf = nic_vf_of_queue(port, queue);
@@ -140,8 +163,31 @@ static inline struct dma_port *nic_dma_of_queue(struct nic_port *port, unsigned 
     return vf >= 0 ? port->vf_dma[vf] : port->pf_dma;
 }
 
+// That of a receive queue. The same, unless another worker may deliver while the function's own
+// sends: then the function's second one.
+static inline struct dma_port *nic_rx_dma_of_queue(struct nic_port *port, unsigned queue)
+{
+    return nic_dma_of_queue(port, queue) + port->shared;
+}
+
+// Before a worker touches the function of a receive queue; it then has that one and no other, until
+// nic_rx_leave(), which comes before anything that may take long, and before it leaves the gate.
+static inline void nic_rx_enter(struct nic_port *port, struct nic_lane *lane, unsigned queue)
+{
+    if (unlikely(port->shared))
+        nic_rx_take(port, lane, queue);
+}
+
+static inline void nic_rx_leave(struct nic_port *port, struct nic_lane *lane)
+{
+    if (unlikely(port->shared))
+        nic_rx_give(lane);
+}
+
 // One pool's registers to their reset values, its queues off. Gate closed. (queue.c)
 void nic_pool_reset(struct nic_port *port, unsigned vf);
+
+static_assert(NIC_WORKERS_MAX <= UPLINK_SENDERS_MAX, "each worker is a sender");
 
 // --- control.c: the port as a whole --------------------------------------------------------------
 

@@ -11,7 +11,6 @@
 #include "nic/copy.h"
 #include "nic/offload.h"
 #include "nic/port.h"
-#include "nic/worker.h"
 
 #define VLAN_TAG_LEN 4u
 #define FCS_LEN      4u
@@ -38,13 +37,24 @@ static void update(struct nic_port *port, unsigned queue)
     q->drop = (srrctl & HW_SRRCTL_DROP_EN) || q->drop_pf;
 }
 
-bool nic_rxq_control(struct nic_port *port, unsigned queue)
+static void disable(struct nic_port *port, unsigned queue)
+{
+    struct nic_rxq *q = &port->rxq[queue];
+
+    if (!q->enabled)
+        return;
+    q->enabled = false;
+    // Whoever waits for room here has to see that there will be none.
+    nic_worker_refilled(port);
+}
+
+static bool control(struct nic_port *port, unsigned queue)
 {
     struct nic_rxq *q = &port->rxq[queue];
     uint32_t srrctl = nic_reg(port, HW_SRRCTL(queue)), head = nic_reg(port, HW_RDH(queue));
 
     if (!(nic_reg(port, HW_RXDCTL(queue)) & HW_RXDCTL_ENABLE)) {
-        nic_rxq_disable(port, queue);
+        disable(port, queue);
         return false;
     }
     update(port, queue);
@@ -65,22 +75,11 @@ bool nic_rxq_control(struct nic_port *port, unsigned queue)
     return true;
 }
 
-void nic_rxq_disable(struct nic_port *port, unsigned queue)
-{
-    struct nic_rxq *q = &port->rxq[queue];
-
-    if (!q->enabled)
-        return;
-    q->enabled = false;
-    // Whoever waits for room here has to see that there will be none.
-    nic_worker_refilled(port);
-}
-
 void nic_rxq_reset(struct nic_port *port, unsigned queue)
 {
     struct nic_rxq *q = &port->rxq[queue];
 
-    nic_rxq_disable(port, queue);
+    disable(port, queue);
     atomic_store_explicit(&q->head, 0, memory_order_relaxed);
     atomic_store_explicit(&q->tail, 0, memory_order_relaxed);
     q->drop_pf = false;
@@ -235,7 +234,8 @@ static void write_back_pending(struct nic_rxq *q)
     b->pending_count = 0;
 }
 
-static void flush_queue(struct nic_port *port, unsigned queue)
+static inline __attribute__((always_inline)) void flush_queue(struct nic_port *port,
+                                                              struct nic_lane *lane, unsigned queue)
 {
     struct nic_rx_batch *b = &port->rxq[queue].batch;
     struct nic_pool_counters *pool = &port->counters.pool[nic_pool_of_queue(port, queue)];
@@ -248,18 +248,55 @@ static void flush_queue(struct nic_port *port, unsigned queue)
     nic_count(&c->rx_frames, b->frames);
     nic_count(&c->rx_bytes, b->bytes);
     *b = (struct nic_rx_batch){0};
-    nic_work_note_rx(&port->work, queue);
+    nic_lane_note_rx(lane, queue);
 }
 
-void nic_rxq_flush(struct nic_port *port)
+void nic_rxq_flush(struct nic_port *port, struct nic_lane *lane)
 {
     for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
-        uint64_t left = port->work.rx_pending[w];
+        uint64_t left = lane->rx_pending[w];
 
-        port->work.rx_pending[w] = 0;
-        for (; left; left &= left - 1)
-            flush_queue(port, w * 64 + (unsigned)__builtin_ctzll(left));
+        lane->rx_pending[w] = 0;
+        for (; left; left &= left - 1) {
+            unsigned queue = w * 64 + (unsigned)__builtin_ctzll(left);
+
+            nic_rx_enter(port, lane, queue);
+            flush_queue(port, lane, queue);
+        }
     }
+    nic_rx_leave(port, lane);
+}
+
+// A worker changes a ring of its own function, which it found changed in mapped doorbells: another
+// may have delivered to it, and not flushed yet. With the gate closed there is neither.
+static void ring_enter(struct nic_port *port, unsigned queue)
+{
+    struct nic_rx_batch *b = &port->rxq[queue].batch;
+    struct nic_lane *lane = nic_lane_of_queue(port, queue);
+
+    if (likely(!port->shared))
+        return;
+    nic_rx_take(port, lane, queue);
+    if (b->frames || b->pending_count)
+        flush_queue(port, lane, queue);
+    *b = (struct nic_rx_batch){0};
+}
+
+bool nic_rxq_control(struct nic_port *port, unsigned queue)
+{
+    bool runs;
+
+    ring_enter(port, queue);
+    runs = control(port, queue);
+    nic_rx_leave(port, nic_lane_of_queue(port, queue));
+    return runs;
+}
+
+void nic_rxq_disable(struct nic_port *port, unsigned queue)
+{
+    ring_enter(port, queue);
+    disable(port, queue);
+    nic_rx_leave(port, nic_lane_of_queue(port, queue));
 }
 
 // The descriptor at `index`, to read and to write, or NULL where the IOMMU refuses either.
@@ -291,9 +328,9 @@ static enum nic_rx_result drop(struct nic_port *port, unsigned queue, _Atomic ui
 }
 
 // The queue has what nic_rxq_flush() is to look at.
-static void note_pending(struct nic_port *port, unsigned queue)
+static void note_pending(struct nic_lane *lane, unsigned queue)
 {
-    port->work.rx_pending[queue / 64] |= BIT64(queue % 64);
+    lane->rx_pending[queue / 64] |= BIT64(queue % 64);
 }
 
 static void count_delivered(struct nic_port *port, unsigned queue, const struct nic_frame *frame)
@@ -304,7 +341,7 @@ static void count_delivered(struct nic_port *port, unsigned queue, const struct 
     b->bytes += frame->len_bytes + (frame->has_vlan ? VLAN_TAG_LEN : 0);
     if (unlikely(frame->head[0] & 1) && nic_frame_mac(frame->head) != NIC_MAC_BROADCAST)
         b->multicast_frames++;
-    note_pending(port, queue);
+    note_pending(frame->lane, queue);
 }
 
 static uint32_t following(const struct nic_rxq *q, uint32_t index)
@@ -314,11 +351,12 @@ static uint32_t following(const struct nic_rxq *q, uint32_t index)
 
 // Fills `n` buffers and writes their descriptors back. All buffers first: a driver never sees the
 // first half of a packet whose second half then meets a fault.
-static enum nic_rx_result place(struct nic_port *port, unsigned queue, uint32_t n, struct pieces *p,
+static enum nic_rx_result place(struct nic_port *port, unsigned queue,
+                                const struct nic_frame *frame, uint32_t n, struct pieces *p,
                                 struct verdict *v)
 {
     struct nic_rxq *q = &port->rxq[queue];
-    struct dma_port *dma = nic_dma_of_queue(port, queue);
+    struct dma_port *dma = nic_rx_dma_of_queue(port, queue);
     _Atomic uint64_t *fault_drops =
         &port->counters.pool[nic_pool_of_queue(port, queue)].rx_fault_drops;
     uint32_t at = atomic_load_explicit(&q->head, memory_order_relaxed);
@@ -355,7 +393,7 @@ static enum nic_rx_result place(struct nic_port *port, unsigned queue, uint32_t 
         left -= take;
     }
     atomic_store_explicit(&q->head, at, memory_order_relaxed);
-    note_pending(port, queue);
+    note_pending(frame->lane, queue);
     return refused ? drop(port, queue, fault_drops) : NIC_RX_DONE;
 }
 
@@ -386,7 +424,7 @@ static bool place_whole(struct nic_port *port, unsigned queue, const struct nic_
 {
     struct nic_rxq *q = &port->rxq[queue];
     struct nic_rx_batch *b = &q->batch;
-    struct dma_port *dma = nic_dma_of_queue(port, queue);
+    struct dma_port *dma = nic_rx_dma_of_queue(port, queue);
     uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
     uint8_t *dst;
 
@@ -431,10 +469,10 @@ static enum nic_rx_result place_pieces(struct nic_port *port, unsigned queue,
         if (!q->drop && frame->source_pool != NIC_SOURCE_UPLINK && n < q->desc_count)
             return NIC_RX_WAIT;
         if (!q->drop && frame->source_pool == NIC_SOURCE_UPLINK)
-            nic_count(&port->counters.rx_missed, 1);
+            nic_count(&port->counters.total[frame->lane->index].rx_missed, 1);
         return drop(port, queue, &c->rx_no_descriptor_drops);
     }
-    return place(port, queue, n, &pieces, v);
+    return place(port, queue, frame, n, &pieces, v);
 }
 
 enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
@@ -444,14 +482,17 @@ enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
     unsigned queue =
         pool * t->queues_per_pool + nic_rss_queue(&t->rss, frame, t->rss_queue_mask[pool]);
     struct nic_rxq *q = &port->rxq[queue];
-    bool strip = frame->has_vlan && q->strip_vlan, with_tag = frame->has_vlan && !strip;
+    bool strip, with_tag;
     enum nic_rx_result result = NIC_RX_DONE;
     struct verdict v;
 
+    nic_rx_enter(port, frame->lane, queue);
     if (unlikely(!q->enabled || q->faulted || !t->rx_enabled || !q->buffer_bytes))
         return drop(port, queue, &port->counters.pool[pool].rx_no_descriptor_drops);
     if (unlikely(frame->len_bytes > t->frame_len_max))
-        return drop(port, queue, &port->counters.rx_oversize);
+        return drop(port, queue, &port->counters.total[frame->lane->index].rx_oversize);
+    strip = frame->has_vlan && q->strip_vlan;
+    with_tag = frame->has_vlan && !strip;
     v = judge(t, frame, strip);
     if (unlikely(with_tag || !t->crc_strip || frame->len_bytes > q->buffer_bytes || !room(q) ||
                  !place_whole(port, queue, frame, &v)))
@@ -461,16 +502,21 @@ enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
     return result;
 }
 
-bool nic_rxq_run_begin(struct nic_port *port, unsigned queue, struct nic_rx_run *run)
+bool nic_rxq_run_begin(struct nic_port *port, struct nic_lane *lane, unsigned queue,
+                       struct nic_rx_run *run)
 {
     const struct nic_derived *t = &port->derived;
     struct nic_rxq *q = &port->rxq[queue];
-    uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed), left;
-    uint64_t addr = q->base.v + (uint64_t)head * HW_DESC_LEN_BYTES, here;
     struct dma_run ring;
+    uint32_t head, left;
+    uint64_t addr, here;
 
+    nic_rx_enter(port, lane, queue);
+    head = atomic_load_explicit(&q->head, memory_order_relaxed);
+    addr = q->base.v + (uint64_t)head * HW_DESC_LEN_BYTES;
     run->room = 0;
-    run->dma = nic_dma_of_queue(port, queue);
+    run->lane = lane;
+    run->dma = nic_rx_dma_of_queue(port, queue);
     if (!q->enabled || q->faulted || q->legacy || !t->rx_enabled || !t->crc_strip ||
         !dma_run_find(run->dma, addr, DMA_READ, &ring) || !(ring.access & DMA_WRITE))
         return false;
@@ -500,5 +546,5 @@ void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *r
     q->batch.frames += frames;
     q->batch.bytes += bytes;
     if (frames)
-        note_pending(port, queue);
+        note_pending(run->lane, queue);
 }

@@ -19,6 +19,7 @@
 #include "mem/dma.h"
 #include "nic/frame.h"
 
+struct nic_lane;
 struct nic_port;
 
 #define NIC_RX_DESC_MAX 12u // descriptors a packet: NIC_FRAME_LEN_MAX, tag and FCS in 1 KiB buffers
@@ -95,12 +96,14 @@ struct nic_rx_run {
     uint32_t room; // descriptors that may be filled, all in one run here, none past the ring's end
     uint32_t len_max; // longest frame
     struct dma_port *dma;
+    struct nic_lane *lane;                           // who fills it
     struct nic_rx_words pending[NIC_RX_PENDING_MAX]; // of the current line
 };
 
 // Takes the ring for a run. False, with nothing done, where there is no room, or the queue is not
 // one for runs: nic_rxq_deliver() knows what to do then. Never walks, never faults.
-bool nic_rxq_run_begin(struct nic_port *port, unsigned queue, struct nic_rx_run *run);
+bool nic_rxq_run_begin(struct nic_port *port, struct nic_lane *lane, unsigned queue,
+                       struct nic_rx_run *run);
 // Gives it back, with the first `frames` descriptors filled, and counts.
 void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *run, uint32_t frames,
                      uint64_t bytes);
@@ -135,8 +138,8 @@ static inline void nic_rxq_run_fill(struct nic_rx_run *run, uint32_t n, uint64_t
 
 static_assert(NIC_RX_PENDING_MAX == 4, "as nic_rxq_run_fill() has it");
 
-// Writes back and counts what was delivered, in all queues of the port. Before the worker's next
-// gate_poll(), and before it looks at a ring's registers.
-void nic_rxq_flush(struct nic_port *port);
+// Writes back and counts what the lane delivered, in all queues of the port. Before the worker's
+// next gate_poll(), and before it looks at a ring's registers.
+void nic_rxq_flush(struct nic_port *port, struct nic_lane *lane);
 
 #endif

@@ -31,13 +31,14 @@ struct source {
 };
 
 #define AT(field)    offsetof(struct nic_counters, field)
+#define TOTAL(field) AT(total[0].field)
 #define POOL(field)  AT(pool) + offsetof(struct nic_pool_counters, field)
 #define QUEUE(field) AT(queue) + offsetof(struct nic_queue_counters, field)
 
-#define COUNT(row, field) [HW_ROW_##row] = {.part = PART_ALL, .counter = AT(field)}
+#define COUNT(row, field) [HW_ROW_##row] = {.part = PART_ALL, .counter = TOTAL(field)}
 #define OCTETS(l, h, bytes_, frames_)                                                              \
-    [HW_ROW_##l] = {PART_LOW, HW_ROW_##l, AT(bytes_), AT(frames_), true, OF_PORT},                 \
-    [HW_ROW_##h] = {PART_HIGH, HW_ROW_##l, AT(bytes_), AT(frames_), true, OF_PORT}
+    [HW_ROW_##l] = {PART_LOW, HW_ROW_##l, TOTAL(bytes_), TOTAL(frames_), true, OF_PORT},           \
+    [HW_ROW_##h] = {PART_HIGH, HW_ROW_##l, TOTAL(bytes_), TOTAL(frames_), true, OF_PORT}
 #define QUEUE_COUNT(row, field, of_)                                                               \
     [HW_ROW_##row] = {.part = PART_ALL, .counter = QUEUE(field), .of = of_}
 #define QUEUE_OCTETS(l, h, bytes_, frames_, of_)                                                   \
@@ -133,7 +134,9 @@ static uint64_t total(const struct nic_port *port, const struct source *source, 
 
     switch (source->of) {
     case OF_PORT:
-        return index ? 0 : one(port, source, 0);
+        for (unsigned i = 0; !index && i < NIC_WORKERS_MAX; i++)
+            sum += one(port, source, i * sizeof(struct nic_totals));
+        return sum;
     case OF_POOL:
         return one(port, source, index * sizeof(struct nic_pool_counters));
     case OF_ALL_POOLS:

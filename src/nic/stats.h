@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the card counts. The worker adds; the control thread reads, for the statistics registers
+// What the card counts. Workers add; the control thread reads, for the statistics registers
 // (82599 §8.2.3.23) and for nic_function_counts_get(). Private to src/nic.
 #ifndef VIREO_NIC_STATS_H
 #define VIREO_NIC_STATS_H
@@ -8,6 +8,8 @@
 #include <stdint.h>
 
 #include "hw82599/regs.h"
+#include "nic/lane.h"
+#include "nic/nic.h"
 
 // One pool's share: bytes without FCS.
 struct nic_pool_counters {
@@ -21,10 +23,9 @@ struct nic_queue_counters {
 };
 
 // Port totals, as MAC-level statistics registers want them: frames that went over the cable (to or
-// from the uplink), and loopback frames that the switch kept inside.
-struct nic_counters {
-    struct nic_pool_counters pool[64];
-    struct nic_queue_counters queue[128];
+// from the uplink), and loopback frames that the switch kept inside. One a lane, so that no two
+// workers write one; their sum is what counts.
+struct nic_totals {
     _Atomic uint64_t tx_uplink_frames, tx_uplink_bytes, tx_uplink_multicast, tx_uplink_broadcast;
     _Atomic uint64_t rx_uplink_frames, rx_uplink_bytes, rx_uplink_multicast, rx_uplink_broadcast;
     _Atomic uint64_t tx_uplink_size_bins[6],
@@ -32,6 +33,13 @@ struct nic_counters {
     _Atomic uint64_t rx_undersize, rx_oversize, rx_no_match, rx_missed;
     _Atomic uint64_t rx_l3_l4_xsum_errors;
     _Atomic uint64_t loopback_frames, loopback_bytes;
+    uint8_t apart[NIC_LINE_APART];
+};
+
+struct nic_counters {
+    struct nic_pool_counters pool[64];
+    struct nic_queue_counters queue[128];
+    struct nic_totals total[NIC_WORKERS_MAX]; // by lane
 };
 
 // Where registers that clear on read were last read, by row of regs.def and index. Control thread.
@@ -53,8 +61,7 @@ void nic_stats_clear(struct nic_port *port);
 void nic_stats_rqsmr_write(struct nic_port *port, unsigned index, uint32_t value);
 void nic_stats_tqsm_write(struct nic_port *port, unsigned index, uint32_t value);
 
-// Single writer (one worker owns a queue and its pool's share today): a relaxed load and store, no
-// locked instruction.
+// One writer at a time (lane.h): a relaxed load and store, no locked instruction.
 static inline void nic_count(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,

@@ -35,6 +35,8 @@ struct uplink {
     bool link_up;
     unsigned sent_count;
     size_t sent_len;
+    // What comes in: uplink_receive()'s answer. NULL: nothing ever.
+    int (*next)(struct uplink *up, uint8_t *buf, size_t buf_len);
 };
 
 struct test_card {
@@ -47,28 +49,29 @@ struct test_card {
     struct uplink uplink[NIC_PORTS_MAX];
     unsigned vf_count;
     uint8_t *mem;
-    unsigned refused; // accesses outside the memory
+    unsigned refused;        // accesses outside the memory
+    uint64_t hole, hole_len; // a part of the memory that is not mapped; gate closed
     // MSI-X messages by function (0: the first PF; n + 1: its VF n) and vector.
     unsigned raised[1 + NIC_VFS_MAX][TEST_PORT_VECTORS];
 };
 
 // --- uplink -------------------------------------------------------------------------------------
 
-int uplink_send(struct uplink *up, const struct iovec *iov, unsigned iov_count)
+int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, unsigned iov_count)
 {
-    up->sent_count++;
-    up->sent_len = 0;
+    size_t len = 0;
+
+    (void)sender;
     for (unsigned i = 0; i < iov_count; i++)
-        up->sent_len += iov[i].iov_len;
+        len += iov[i].iov_len;
+    __atomic_store_n(&up->sent_len, len, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&up->sent_count, 1, __ATOMIC_RELAXED);
     return 0;
 }
 
 int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
 {
-    (void)up;
-    (void)buf;
-    (void)buf_len;
-    return 0;
+    return up->next ? up->next(up, buf, buf_len) : 0;
 }
 
 int uplink_wait_fd(const struct uplink *up)
@@ -92,8 +95,9 @@ static inline int test_card_translate(void *ctx, rid_t rid, iova_t iova, enum dm
 
     (void)rid;
     (void)access;
-    if (page < TEST_IOVA || page >= TEST_IOVA + TEST_MEM_BYTES) {
-        t->refused++;
+    if (page < TEST_IOVA || page >= TEST_IOVA + TEST_MEM_BYTES ||
+        page - TEST_IOVA - t->hole < t->hole_len) {
+        __atomic_fetch_add(&t->refused, 1, __ATOMIC_RELAXED);
         return -EFAULT;
     }
     *out = (struct dma_translation){
@@ -104,7 +108,8 @@ static inline int test_card_translate(void *ctx, rid_t rid, iova_t iova, enum dm
     };
     // All whole 2 MiB but the first, so that there are both kinds of pages.
     page = bits_align_down(page, 1u << DMA_LARGE_SHIFT);
-    if (page > TEST_IOVA && page + (1u << DMA_LARGE_SHIFT) <= TEST_IOVA + TEST_MEM_BYTES) {
+    if (!t->hole_len && page > TEST_IOVA &&
+        page + (1u << DMA_LARGE_SHIFT) <= TEST_IOVA + TEST_MEM_BYTES) {
         out->iova = page;
         out->host = t->mem + (page - TEST_IOVA);
         out->shift = DMA_LARGE_SHIFT;
@@ -119,7 +124,7 @@ static inline void test_card_refuse(void *ctx, rid_t rid, iova_t iova, enum dma_
     (void)rid;
     (void)iova;
     (void)access;
-    t->refused++;
+    __atomic_fetch_add(&t->refused, 1, __ATOMIC_RELAXED);
 }
 
 static const struct dma_port_ops test_card_dma = {test_card_translate, test_card_refuse};
@@ -143,12 +148,12 @@ static inline void test_card_raise(void *ctx, rid_t rid, unsigned vector, uint64
     (void)addr;
     (void)data;
     if (rid.v == test_card_pf_rid(0).v) {
-        t->raised[0][vector]++;
+        __atomic_fetch_add(&t->raised[0][vector], 1, __ATOMIC_RELAXED);
         return;
     }
     for (unsigned vf = 0; vf < NIC_VFS_MAX; vf++) {
         if (rid.v == test_card_vf_rid(0, vf).v)
-            t->raised[1 + vf][vector]++;
+            __atomic_fetch_add(&t->raised[1 + vf][vector], 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -286,7 +291,7 @@ static inline struct test_card *test_card_open(unsigned port_count, unsigned vf_
     pci_segment_set_interrupt_sink(t->seg, &sink);
     ret = nic_card_create(&config, t->seg, &t->gate, &t->card);
     assert(!ret);
-    ret = nic_worker_create(t->card, &t->worker);
+    ret = nic_worker_create(t->card, 0, 1, &t->worker);
     assert(!ret);
     (void)ret;
     t->port = nic_card_port(t->card, 0);

@@ -48,8 +48,8 @@ static void test_one_frame(void **state)
     assert_int_equal(counted(&POOL(t, 0)->tx_bytes), sizeof bytes);
     assert_int_equal(counted(&POOL(t, 1)->rx_frames), 1);
     assert_int_equal(counted(&POOL(t, 1)->rx_bytes), sizeof bytes);
-    assert_int_equal(t->port->work.rx_note[0], BIT64(2));
-    assert_int_equal(t->port->work.tx_note[0], BIT64(0));
+    assert_int_equal(t->port->lane[0].rx_note[0], BIT64(2));
+    assert_int_equal(t->port->lane[0].tx_note[0], BIT64(0));
 }
 
 // What the switch decided for a flow is not remembered beyond the tables that it came from; tags
@@ -646,10 +646,10 @@ static void test_oversize(void **state)
     }
     test_poll(t, 0);
     assert_int_equal(counted(&POOL(t, 1)->rx_frames), 2);
-    assert_int_equal(counted(&t->port->counters.rx_oversize), 1);
+    assert_int_equal(counted(&t->port->counters.total[0].rx_oversize), 1);
     assert_int_equal(nic_forward_from_cable(t->port), 3);
     assert_int_equal(counted(&POOL(t, 1)->rx_frames), 4);
-    assert_int_equal(counted(&t->port->counters.rx_oversize), 2);
+    assert_int_equal(counted(&t->port->counters.total[0].rx_oversize), 2);
     reg(t, HW_HLREG0, HW_HLREG0_RXCRCSTRP | HW_HLREG0_JUMBOEN);
     reg(t, HW_MAXFRS, 1519u << HW_MAXFRS_MFS_SHIFT);
     nic_derive(t->port);

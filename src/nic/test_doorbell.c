@@ -102,10 +102,10 @@ static void test_transmit(void **state)
     assert_false(port->txq[0].enabled);
     assert_int_equal(nic_reg(port, HW_TDLEN(1)), RING_LEN * 16);
     assert_false(poll(f));
-    atomic_store(&port->work.tx_active[0], 0);
+    atomic_store(&port->lane[0].tx_active[0], 0);
     guest_post(f, 1, 1);
     assert_true(poll(f));
-    assert_int_equal(atomic_load(&port->work.tx_active[0]), BIT64(1));
+    assert_int_equal(atomic_load(&port->lane[0].tx_active[0]), BIT64(1));
     assert_int_equal(test_poll(f->t, 1), 1);
     assert_int_equal(guest_read(f, HW_VFTDH(1)), 0);
     assert_false(poll(f)); // only publishes

@@ -320,8 +320,8 @@ static void save(struct script *s)
                 out->flows[flow->ip_version]++;
         }
     }
-    out->noted[0] = port->work.rx_note[0];
-    out->noted[1] = port->work.tx_note[0];
+    out->noted[0] = port->lane[0].rx_note[0];
+    out->noted[1] = port->lane[0].tx_note[0];
 }
 
 static struct outcome *run(uint64_t seed, bool general_only)

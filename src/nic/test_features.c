@@ -214,7 +214,7 @@ static void test_checksum_verdicts(void **state)
                      HW_RXS_DD | HW_RXS_EOP | HW_RXS_IPCS | HW_RXS_L4CS | HW_RXE_L4E);
     assert_int_equal(rx_desc(t, 2, 3).status_error,
                      HW_RXS_DD | HW_RXS_EOP | HW_RXS_IPCS | HW_RXS_L4CS | HW_RXE_IPE);
-    assert_int_equal(counted(&t->port->counters.rx_l3_l4_xsum_errors), 2);
+    assert_int_equal(counted(&t->port->counters.total[0].rx_l3_l4_xsum_errors), 2);
     // Made by the card, but of a header that lies elsewhere than the frame's: no verdict.
     make_tcp(bytes, 1, 0, 500, false);
     memcpy(t->vm[0].mem + TX_DATA, bytes, len);
@@ -287,9 +287,9 @@ static void test_cable(void **state)
     assert_memory_equal(test_uplink.sent[0].bytes, bytes, 40);
     for (unsigned i = 40; i < 60; i++)
         assert_int_equal(test_uplink.sent[0].bytes[i], 0);
-    assert_int_equal(counted(&t->port->counters.tx_uplink_frames), 1);
-    assert_int_equal(counted(&t->port->counters.tx_uplink_bytes), 60);
-    assert_int_equal(counted(&t->port->counters.tx_uplink_size_bins[0]), 1);
+    assert_int_equal(counted(&t->port->counters.total[0].tx_uplink_frames), 1);
+    assert_int_equal(counted(&t->port->counters.total[0].tx_uplink_bytes), 60);
+    assert_int_equal(counted(&t->port->counters.total[0].tx_uplink_size_bins[0]), 1);
     // In: runts, pause frames, other VLANs and strangers go nowhere.
     make_frame(bytes, 1, 9, 0x88b5, 64);
     uplink_put(bytes, 13);
@@ -302,15 +302,15 @@ static void test_cable(void **state)
     uplink_put(bytes, 64);
     assert_int_equal(nic_forward_from_cable(t->port), 5);
     assert_int_equal(counted(&POOL(t, 1)->rx_frames), 1);
-    assert_int_equal(counted(&t->port->counters.rx_undersize), 1);
-    assert_int_equal(counted(&t->port->counters.rx_no_match), 2);
+    assert_int_equal(counted(&t->port->counters.total[0].rx_undersize), 1);
+    assert_int_equal(counted(&t->port->counters.total[0].rx_no_match), 2);
     assert_int_equal(rx_desc(t, 2, 0).status_error, HW_RXS_DD | HW_RXS_EOP);
     // A full ring without drop enable does not hold back the cable.
     nic_rxq_set_tail(t->port, 2, 1);
     make_frame(bytes, 1, 9, 0x88b5, 64);
     uplink_put(bytes, 64);
     assert_int_equal(nic_forward_from_cable(t->port), 1);
-    assert_int_equal(counted(&t->port->counters.rx_missed), 1);
+    assert_int_equal(counted(&t->port->counters.total[0].rx_missed), 1);
     // Receive off: taken from the cable, and lost.
     reg(t, HW_RXCTRL, 0);
     nic_derive(t->port);
@@ -413,7 +413,7 @@ static void test_head_writeback(void **state)
     test_poll(t, 0);
     assert_int_equal(le32_get(t->vm[0].mem + 0x3f00), 3);
     assert_int_not_equal(le32_get(t->vm[0].mem + TX_RING(0) + 12), HW_TXO_DD); // in its place
-    assert_int_equal(t->port->work.tx_note[0], 1);
+    assert_int_equal(t->port->lane[0].tx_note[0], 1);
 }
 
 static void test_legacy_receive(void **state)

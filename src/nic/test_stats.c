@@ -30,23 +30,23 @@ static void test_clear_on_read(void **state)
     struct nic_counters *c = &t->port->counters;
 
     (void)state;
-    c->rx_uplink_frames = 10;
-    c->rx_uplink_size_bins[5] = 4;
+    c->total[0].rx_uplink_frames = 10;
+    c->total[0].rx_uplink_size_bins[5] = 4;
     assert_int_equal(pf_read(t, HW_GPRC), 10);
     assert_int_equal(pf_read(t, HW_GPRC), 0);
     assert_int_equal(pf_read(t, HW_TPR), 10); // its own mark
     assert_int_equal(pf_read(t, HW_PRC1522), 4);
-    c->rx_uplink_frames += 3;
+    c->total[0].rx_uplink_frames += 3;
     assert_int_equal(pf_read(t, HW_GPRC), 3);
     // More than 32 bits since the last read: it sticks.
-    c->rx_uplink_frames += 1ull << 33;
+    c->total[0].rx_uplink_frames += 1ull << 33;
     assert_int_equal(pf_read(t, HW_GPRC), UINT32_MAX);
     // A software reset clears, though the card itself goes on counting.
-    c->rx_uplink_frames += 5;
+    c->total[0].rx_uplink_frames += 5;
     pf_write(t, HW_CTRL, HW_CTRL_RST);
     assert_int_equal(pf_read(t, HW_GPRC), 0);
     assert_int_equal(pf_read(t, HW_RXMPC(7)), 0);
-    c->rx_missed = 2;
+    c->total[0].rx_missed = 2;
     assert_int_equal(pf_read(t, HW_RXMPC(0)), 2);
     assert_int_equal(pf_read(t, HW_RXMPC(1)), 0);
 }
@@ -56,11 +56,11 @@ static void test_pairs(void **state)
     struct nic_counters *c = &t->port->counters;
 
     (void)state;
-    c->rx_uplink_bytes = 0x312345600ull;
-    c->rx_uplink_frames = 4; // 4 bytes of FCS each
+    c->total[0].rx_uplink_bytes = 0x312345600ull;
+    c->total[0].rx_uplink_frames = 4; // 4 bytes of FCS each
     assert_int_equal(pf_read(t, HW_GORCL), 0x12345610);
     assert_int_equal(pf_read(t, HW_GORCL), 0x12345610); // the low half does not clear
-    c->rx_uplink_bytes += 0x100;                        // comes between the two
+    c->total[0].rx_uplink_bytes += 0x100;               // comes between the two
     assert_int_equal(pf_read(t, HW_GORCH), 3);
     assert_int_equal(pf_read(t, HW_GORCL), 0x100);
     assert_int_equal(pf_read(t, HW_GORCH), 0);

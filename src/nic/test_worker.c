@@ -39,9 +39,9 @@ static int teardown(void **state)
 
 static struct nic_worker_counts counts(const struct nic_worker *worker)
 {
-    struct nic_worker_counts c;
+    struct nic_worker_counts c = {0};
 
-    nic_worker_counts_get(worker, &c);
+    nic_worker_counts_add(worker, &c);
     return c;
 }
 
@@ -85,7 +85,7 @@ static void test_poll_without_thread(void **state)
     struct nic_worker *worker;
     uint8_t bytes[64];
 
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     nic_worker_poll(worker);
     assert_int_equal(nic_worker_poll(worker), 0);
     make_frame(bytes, 1, 0, 0x88b5, 64);
@@ -110,7 +110,7 @@ static void test_wakes_for_every_doorbell(void **state)
     uint8_t bytes[64];
 
     make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 1; i <= 3000; i++) {
         test_tx_frame(t, 0, bytes, 64, TX_DATA);
@@ -131,7 +131,7 @@ static void test_sleeps_when_idle(void **state)
     struct nic_worker_counts before, after;
 
     (void)state;
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     assert_int_equal(nic_worker_start(worker), 0);
     wait_for_sleep(worker);
     before = counts(worker);
@@ -154,7 +154,7 @@ static void test_gate(void **state)
     uint8_t bytes[64];
 
     make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 1; i <= 100; i++) {
         gate_close(&t->gate);
@@ -185,7 +185,7 @@ static void test_waiting_sender(void **state)
     assert_true(nic_rxq_control(t->port, 2));
     nic_rxq_set_tail(t->port, 2, 0);
     make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 0; i < 10; i++)
         test_tx_frame(t, 0, bytes, 64, TX_DATA + i * 64);
@@ -219,7 +219,7 @@ static void test_mapped_back_off(void **state)
                 nic_doorbell_fd(t->port->doorbells[3]), NIC_DOORBELL_BAR_OFFSET);
     assert_true(page != MAP_FAILED);
     nic_doorbell_publish(t->port, 3);
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     assert_int_equal(nic_worker_start(worker), 0);
     // Through all steps down to the slowest: 100 looks a second. How long that takes depends on how
     // busy this machine is.
@@ -258,7 +258,7 @@ static void test_lying_uplink(void **state)
 
     (void)state;
     test_uplink.wait_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     assert_int_equal(nic_worker_start(worker), 0);
     usleep(50000);
     before = counts(worker);
@@ -281,7 +281,7 @@ static void test_paced_sender(void **state)
     t->port->txq[0].rate.factor = 1000 << NIC_RATE_FACTOR_SHIFT;
     test_rx_on(t, 2, 8, true);
     make_frame(bytes, 1, 0, 0x88b5, sizeof bytes);
-    assert_int_equal(nic_worker_create(NULL, &worker), 0);
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 0; i < 6; i++)
         test_tx_frame(t, 0, bytes, sizeof bytes, TX_DATA);

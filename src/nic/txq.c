@@ -125,7 +125,7 @@ static bool report(struct nic_port *port, unsigned queue, struct dma_port *dma, 
         __atomic_store_n(&at[i - first].olinfo_status, htole32(HW_TXO_DD), __ATOMIC_RELEASE);
     }
     if (any)
-        nic_work_note_tx(&port->work, queue);
+        nic_lane_note_tx(nic_lane_of_queue(port, queue), queue);
     return true;
 }
 
@@ -175,6 +175,7 @@ static uint32_t packet_desc_count(const struct hw_tx_data_desc *desc, uint32_t c
 // A round of one queue.
 struct round {
     struct dma_port *dma;
+    struct nic_lane *lane;
     unsigned pool;
     enum nic_tx_result result;
     struct nic_tx_sums sums;
@@ -191,6 +192,7 @@ static bool send_frame(struct nic_port *port, struct nic_txq *q, struct round *r
         return false;
     }
     frame->source_pool = (int)r->pool;
+    frame->lane = r->lane;
     if (frame->l3_offset)
         nic_rss_classify(&port->derived.rss, frame);
     if (unlikely(!nic_forward_from_pool(port, q, frame, &done, &r->sums))) {
@@ -327,14 +329,15 @@ static uint32_t send_batch(struct nic_port *port, unsigned queue, struct round *
 static void add_sums(struct nic_port *port, unsigned queue, const struct round *r)
 {
     struct nic_pool_counters *c = &port->counters.pool[r->pool];
+    struct nic_totals *total = &port->counters.total[r->lane->index];
     const struct nic_tx_sums *sums = &r->sums;
 
     nic_count(&port->counters.queue[queue].tx_frames, sums->frames);
     nic_count(&port->counters.queue[queue].tx_bytes, sums->bytes);
     nic_count(&c->tx_frames, sums->pool_frames);
     nic_count(&c->tx_bytes, sums->pool_bytes);
-    nic_count(&port->counters.loopback_frames, sums->loopback_frames);
-    nic_count(&port->counters.loopback_bytes, sums->loopback_bytes);
+    nic_count(&total->loopback_frames, sums->loopback_frames);
+    nic_count(&total->loopback_bytes, sums->loopback_bytes);
 }
 
 // Whether the port lets this queue send (82599 §8.2.3.27.6 PFVFTE).
@@ -359,6 +362,7 @@ enum nic_tx_result nic_txq_poll(struct nic_port *port, unsigned queue, unsigned 
         return NIC_TX_IDLE;
     r.dma = nic_dma_of_queue(port, queue);
     r.pool = nic_pool_of_queue(port, queue);
+    r.lane = nic_lane_of_queue(port, queue);
     start = head = atomic_load_explicit(&q->head, memory_order_relaxed);
     left = pending(q, head);
     for (unsigned batch = 0; left && r.result == NIC_TX_IDLE; batch++) {
@@ -382,7 +386,7 @@ enum nic_tx_result nic_txq_poll(struct nic_port *port, unsigned queue, unsigned 
         head = atomic_load_explicit(&q->head, memory_order_relaxed);
         left -= sent;
     }
-    nic_rxq_flush(port);
+    nic_rxq_flush(port, r.lane);
     add_sums(port, queue, &r);
     *frames = r.sums.frames;
     if (head != start && q->head_writeback.v && !q->faulted)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// One thread that runs all queues and uplinks of a card.
+// Threads that run the queues and uplinks of a card: one runs them all, or each its lanes (lane.h).
 //
-// Sleeping without losing a wake-up. The worker says that it sleeps, then looks for work once more,
+// Sleeping without losing a wake-up. A worker says that it sleeps, then looks for work once more,
 // then sleeps; whoever has work for it says so first (a bit in tx_active, or `kicked`), then looks
 // whether the worker sleeps, and if so writes to the eventfd. All four are sequentially consistent,
 // so at least one side sees the other's word: either the worker finds the work, or the other finds
@@ -46,6 +46,7 @@ static const struct nic_backoff_step backoff[] = {
 
 struct worker_port {
     struct nic_port *port;
+    struct nic_lane *lane;  // our share of it
     bool cable_readable;    // the last sleep ended because of it
     unsigned cable_false;   // such sleeps in a row after which nothing was received
     uint64_t cable_mute_ns; // not waited for until then
@@ -53,6 +54,7 @@ struct worker_port {
 
 struct nic_worker {
     struct nic_card *card;
+    unsigned index;
     struct gate *gate;
     struct gate_worker inside;
     struct worker_port port[NIC_PORTS_MAX];
@@ -79,10 +81,9 @@ static void wake(struct nic_worker *worker)
         assert(errno == EAGAIN); // the counter is full: it will wake as well
 }
 
-void nic_worker_kick(struct nic_card *card)
+static void kick(struct nic_lane *lane)
 {
-    struct nic_port *port = nic_card_port(card, 0);
-    struct nic_worker *worker = atomic_load(&port->work.worker);
+    struct nic_worker *worker = atomic_load(&lane->worker);
 
     if (!worker)
         return;
@@ -90,23 +91,36 @@ void nic_worker_kick(struct nic_card *card)
     wake(worker);
 }
 
+void nic_worker_kick(struct nic_card *card)
+{
+    struct nic_port *port = nic_card_port(card, 0);
+
+    for (unsigned i = 0; i < port->lane_count; i++)
+        kick(&port->lane[i]);
+}
+
 void nic_worker_activate(struct nic_port *port, unsigned queue)
 {
+    struct nic_lane *lane = nic_lane_of_queue(port, queue);
     struct nic_worker *worker;
 
-    atomic_fetch_or(&port->work.tx_active[queue / 64], BIT64(queue % 64));
-    worker = atomic_load(&port->work.worker);
+    atomic_fetch_or(&lane->tx_active[queue / 64], BIT64(queue % 64));
+    worker = atomic_load(&lane->worker);
     if (worker)
         wake(worker);
 }
 
 void nic_worker_refilled(struct nic_port *port)
 {
-    // Should this miss a queue that is just beginning to wait, that one retries by itself.
-    if (!atomic_load_explicit(&port->work.waiting, memory_order_relaxed))
-        return;
-    atomic_store(&port->work.refilled, true);
-    nic_worker_kick(port->card);
+    struct nic_lane *lane = port->lane, *end = lane + port->lane_count;
+
+    do {
+        // Should this miss a queue that is just beginning to wait, that one retries by itself.
+        if (atomic_load_explicit(&lane->waiting, memory_order_relaxed)) {
+            atomic_store(&lane->refilled, true);
+            kick(lane);
+        }
+    } while (++lane < end);
 }
 
 static void raise_noted(struct nic_port *port, bool is_tx, uint64_t noted[NIC_QUEUE_WORDS],
@@ -119,33 +133,46 @@ static void raise_noted(struct nic_port *port, bool is_tx, uint64_t noted[NIC_QU
     }
 }
 
-void nic_worker_notify(struct nic_port *port, uint64_t now_ns)
+void nic_worker_notify(struct nic_port *port, struct nic_lane *lane, uint64_t now_ns)
 {
-    raise_noted(port, false, port->work.rx_note, now_ns);
-    raise_noted(port, true, port->work.tx_note, now_ns);
+    raise_noted(port, false, lane->rx_note, now_ns);
+    raise_noted(port, true, lane->tx_note, now_ns);
 }
 
-// Tables changed: what may send, and where to, may have too.
+// Tables changed: what may send, and where to, may have too. They were marked stale with the gate
+// closed, and each worker comes by here before it reads them again: so nobody reads them now.
 static void derive(struct nic_port *port)
 {
-    port->derived_stale = false;
-    nic_derive(port);
-    for (unsigned queue = 0; queue < NIC_QUEUES_MAX; queue++) {
-        if (port->txq[queue].enabled)
-            atomic_fetch_or(&port->work.tx_active[queue / 64], BIT64(queue % 64));
+    if (port->shared)
+        nic_lock_take(&port->derive_lock);
+    if (port->derived_stale) { // else another worker was here first
+        nic_derive(port);
+        for (unsigned queue = 0; queue < NIC_QUEUES_MAX; queue++) {
+            if (port->txq[queue].enabled)
+                nic_worker_activate(port, queue);
+        }
+        port->derived_stale = false;
     }
+    if (port->shared)
+        nic_lock_give(&port->derive_lock);
 }
 
-// A VF that nobody drives is not looked at: without bus mastering it could move nothing.
-static bool is_polled(const struct nic_port *port, unsigned vf)
+// Our VFs with mapped doorbells. One that nobody drives is not looked at: without bus mastering it
+// could move nothing.
+static bool is_polled(const struct worker_port *wp, unsigned vf)
 {
-    return port->doorbells[vf] && port->vf_dma[vf]->bus_master;
+    const struct nic_port *port = wp->port;
+
+    return port->doorbells[vf] && port->vf_dma[vf]->bus_master &&
+           (!port->shared || vf % port->lane_count == wp->lane->index);
 }
 
-static void poll_doorbells(struct nic_worker *worker, struct nic_port *port, uint64_t now_ns)
+static void poll_doorbells(struct nic_worker *worker, const struct worker_port *wp, uint64_t now_ns)
 {
+    struct nic_port *port = wp->port;
+
     for (unsigned vf = 0; vf < port->vf_count; vf++) {
-        if (!is_polled(port, vf))
+        if (!is_polled(wp, vf))
             continue;
         worker->polls_pages = true;
         if (nic_doorbell_poll(port, vf, now_ns))
@@ -153,20 +180,18 @@ static void poll_doorbells(struct nic_worker *worker, struct nic_port *port, uin
     }
 }
 
-static bool has_doorbells(const struct nic_port *port)
+static bool has_doorbells(const struct worker_port *wp)
 {
-    for (unsigned vf = 0; vf < port->vf_count; vf++) {
-        if (is_polled(port, vf))
+    for (unsigned vf = 0; vf < wp->port->vf_count; vf++) {
+        if (is_polled(wp, vf))
             return true;
     }
     return false;
 }
 
 // Queues that waited for room get another try, when they were told or it is time.
-static void release_waiting(struct nic_port *port, uint64_t now_ns)
+static void release_waiting(struct nic_lane *work, uint64_t now_ns)
 {
-    struct nic_port_work *work = &port->work;
-
     if (!atomic_load_explicit(&work->waiting, memory_order_relaxed) ||
         (!atomic_exchange(&work->refilled, false) && now_ns < work->tx_wait_retry_ns))
         return;
@@ -178,10 +203,8 @@ static void release_waiting(struct nic_port *port, uint64_t now_ns)
 }
 
 // Queues whose rate limit let them wait look again: those that are still too early come back.
-static void release_paced(struct nic_port *port, uint64_t now_ns)
+static void release_paced(struct nic_lane *work, uint64_t now_ns)
 {
-    struct nic_port_work *work = &port->work;
-
     if (!work->tx_paced_ns || now_ns < work->tx_paced_ns)
         return;
     work->tx_paced_ns = 0;
@@ -192,9 +215,10 @@ static void release_paced(struct nic_port *port, uint64_t now_ns)
     }
 }
 
-static unsigned poll_queue(struct nic_port *port, unsigned queue, uint64_t now_ns)
+static unsigned poll_queue(const struct worker_port *wp, unsigned queue, uint64_t now_ns)
 {
-    struct nic_port_work *work = &port->work;
+    struct nic_port *port = wp->port;
+    struct nic_lane *work = wp->lane;
     uint64_t bit = BIT64(queue % 64);
     unsigned frames;
 
@@ -215,7 +239,7 @@ static unsigned poll_queue(struct nic_port *port, unsigned queue, uint64_t now_n
     case NIC_TX_IDLE:
         break;
     }
-    nic_worker_notify(port, now_ns);
+    nic_worker_notify(port, work, now_ns);
     return frames;
 }
 
@@ -224,16 +248,18 @@ static unsigned poll_cable(struct nic_worker *worker, struct worker_port *wp, ui
     struct nic_port *port = wp->port;
     unsigned frames;
 
-    if (port->work.cable_pause && !wp->cable_readable) {
-        port->work.cable_pause--;
+    if (wp->lane != nic_lane_of_cable(port))
+        return 0;
+    if (wp->lane->cable_pause && !wp->cable_readable) {
+        wp->lane->cable_pause--;
         return 0;
     }
     frames = nic_forward_from_cable(port);
-    nic_worker_notify(port, now_ns);
+    nic_worker_notify(port, wp->lane, now_ns);
     if (frames) {
         wp->cable_false = 0;
     } else {
-        port->work.cable_pause = CABLE_PAUSE;
+        wp->lane->cable_pause = CABLE_PAUSE;
         // An uplink whose far end is gone may poll readable for ever.
         if (wp->cable_readable && ++wp->cable_false >= CABLE_FALSE_MAX)
             wp->cable_mute_ns = now_ns + CABLE_MUTE_NS;
@@ -246,20 +272,21 @@ static unsigned poll_cable(struct nic_worker *worker, struct worker_port *wp, ui
 static unsigned poll_port(struct nic_worker *worker, struct worker_port *wp, uint64_t now_ns)
 {
     struct nic_port *port = wp->port;
+    struct nic_lane *lane = wp->lane;
     unsigned frames = 0;
 
     if (port->derived_stale)
         derive(port);
-    poll_doorbells(worker, port, now_ns);
-    release_waiting(port, now_ns);
-    release_paced(port, now_ns);
+    poll_doorbells(worker, wp, now_ns);
+    release_waiting(lane, now_ns);
+    release_paced(lane, now_ns);
     for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
-        uint64_t active = atomic_load_explicit(&port->work.tx_active[w], memory_order_relaxed);
+        uint64_t active = atomic_load_explicit(&lane->tx_active[w], memory_order_relaxed);
 
         if (active)
-            active = atomic_exchange(&port->work.tx_active[w], 0);
+            active = atomic_exchange(&lane->tx_active[w], 0);
         for (; active; active &= active - 1) {
-            frames += poll_queue(port, w * 64 + (unsigned)__builtin_ctzll(active), now_ns);
+            frames += poll_queue(wp, w * 64 + (unsigned)__builtin_ctzll(active), now_ns);
             // Between queues nothing of a guest's memory is held: the control thread need not wait
             // for all of them.
             gate_poll(&worker->inside);
@@ -276,7 +303,7 @@ static bool has_work(struct nic_worker *worker)
         return true;
     for (unsigned i = 0; i < worker->port_count; i++) {
         for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
-            if (atomic_load(&worker->port[i].port->work.tx_active[w]))
+            if (atomic_load(&worker->port[i].lane->tx_active[w]))
                 return true;
         }
     }
@@ -307,16 +334,16 @@ static unsigned run_round(struct nic_worker *worker)
         frames += poll_port(worker, &worker->port[i], now_ns);
     worker->deadline_ns = UINT64_MAX;
     for (unsigned i = 0; i < worker->port_count; i++) {
-        struct nic_port *port = worker->port[i].port;
-        uint64_t due_ns = nic_intr_poll(port, now_ns);
+        const struct nic_lane *lane = worker->port[i].lane;
+        uint64_t due_ns = nic_intr_poll(worker->port[i].port, now_ns);
 
         if (due_ns < worker->deadline_ns)
             worker->deadline_ns = due_ns;
-        if (atomic_load_explicit(&port->work.waiting, memory_order_relaxed) &&
-            port->work.tx_wait_retry_ns < worker->deadline_ns)
-            worker->deadline_ns = port->work.tx_wait_retry_ns;
-        if (port->work.tx_paced_ns && port->work.tx_paced_ns < worker->deadline_ns)
-            worker->deadline_ns = port->work.tx_paced_ns;
+        if (atomic_load_explicit(&lane->waiting, memory_order_relaxed) &&
+            lane->tx_wait_retry_ns < worker->deadline_ns)
+            worker->deadline_ns = lane->tx_wait_retry_ns;
+        if (lane->tx_paced_ns && lane->tx_paced_ns < worker->deadline_ns)
+            worker->deadline_ns = lane->tx_paced_ns;
     }
     nic_count(&worker->batches, 1);
     nic_count(&worker->frames, frames);
@@ -368,7 +395,7 @@ static uint64_t sleep_deadline(struct nic_worker *worker, uint64_t now_ns)
         const struct worker_port *wp = &worker->port[i];
         uint64_t look_ns = UINT64_MAX;
 
-        if (has_doorbells(wp->port))
+        if (has_doorbells(wp))
             look_ns = now_ns + doorbell_pause_ns(worker, now_ns);
         if (look_ns < deadline_ns)
             deadline_ns = look_ns;
@@ -390,7 +417,9 @@ static void sleep_until(struct nic_worker *worker, uint64_t deadline_ns, uint64_
     for (unsigned i = 0; i < worker->port_count; i++) {
         const struct worker_port *wp = &worker->port[i];
 
-        fds[1 + i].fd = wp->cable_mute_ns > now_ns ? -1 : uplink_wait_fd(wp->port->uplink);
+        fds[1 + i].fd = -1;
+        if (wp->lane == nic_lane_of_cable(wp->port) && wp->cable_mute_ns <= now_ns)
+            fds[1 + i].fd = uplink_wait_fd(wp->port->uplink);
         fds[1 + i].events = POLLIN;
     }
     atomic_store(&worker->sleeping, true);
@@ -443,16 +472,39 @@ static void *run(void *arg)
     return NULL;
 }
 
-int nic_worker_create(struct nic_card *card, struct nic_worker **out)
+// The worker takes its lane of each port.
+static void take_lanes(struct nic_worker *worker, unsigned count)
 {
-    struct nic_worker *worker = calloc(1, sizeof *worker);
+    gate_close(worker->gate);
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        struct nic_port *port = worker->port[i].port;
+
+        atomic_store(&port->lane[worker->index].worker, worker);
+        if (port->lane_count != count)
+            nic_lanes_set(port, count);
+    }
+    gate_open(worker->gate);
+}
+
+int nic_worker_create(struct nic_card *card, unsigned index, unsigned count,
+                      struct nic_worker **out)
+{
+    struct nic_worker *worker;
     int ret;
 
+    if (count < 1 || count > NIC_WORKERS_MAX || index >= count)
+        return -EINVAL;
+    worker = calloc(1, sizeof *worker);
     if (!worker)
         return -ENOMEM;
     worker->card = card;
-    for (unsigned i = 0; i < NIC_PORTS_MAX && nic_card_port(card, i); i++)
-        worker->port[worker->port_count++].port = nic_card_port(card, i);
+    worker->index = index;
+    for (unsigned i = 0; i < NIC_PORTS_MAX && nic_card_port(card, i); i++) {
+        struct worker_port *wp = &worker->port[worker->port_count++];
+
+        wp->port = nic_card_port(card, i);
+        wp->lane = &wp->port->lane[index];
+    }
     worker->gate = worker->port[0].port->gate;
     worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->wake_fd < 0) {
@@ -466,8 +518,7 @@ int nic_worker_create(struct nic_card *card, struct nic_worker **out)
         free(worker);
         return ret;
     }
-    for (unsigned i = 0; i < worker->port_count; i++)
-        atomic_store(&worker->port[i].port->work.worker, worker);
+    take_lanes(worker, count);
     *out = worker;
     return 0;
 }
@@ -498,7 +549,7 @@ void nic_worker_destroy(struct nic_worker *worker)
         pthread_join(worker->thread, NULL);
     }
     for (unsigned i = 0; i < worker->port_count; i++)
-        atomic_store(&worker->port[i].port->work.worker, NULL);
+        atomic_store(&worker->port[i].lane->worker, NULL);
     gate_worker_remove(worker->gate, &worker->inside);
     close(worker->wake_fd);
     free(worker);
@@ -515,11 +566,11 @@ unsigned nic_worker_poll(struct nic_worker *worker)
     return frames;
 }
 
-void nic_worker_counts_get(const struct nic_worker *worker, struct nic_worker_counts *out)
+void nic_worker_counts_add(const struct nic_worker *worker, struct nic_worker_counts *sum)
 {
-    out->batches = atomic_load_explicit(&worker->batches, memory_order_relaxed);
-    out->idle_batches = atomic_load_explicit(&worker->idle_batches, memory_order_relaxed);
-    out->wakeups = atomic_load_explicit(&worker->wakeups, memory_order_relaxed);
-    out->sleeps = atomic_load_explicit(&worker->sleeps, memory_order_relaxed);
-    out->frames = atomic_load_explicit(&worker->frames, memory_order_relaxed);
+    sum->batches += atomic_load_explicit(&worker->batches, memory_order_relaxed);
+    sum->idle_batches += atomic_load_explicit(&worker->idle_batches, memory_order_relaxed);
+    sum->wakeups += atomic_load_explicit(&worker->wakeups, memory_order_relaxed);
+    sum->sleeps += atomic_load_explicit(&worker->sleeps, memory_order_relaxed);
+    sum->frames += atomic_load_explicit(&worker->frames, memory_order_relaxed);
 }

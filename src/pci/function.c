@@ -68,7 +68,13 @@ const char *pci_function_name(const struct pci_function *fn)
 
 struct dma_port *pci_function_dma(struct pci_function *fn)
 {
-    return &fn->dma;
+    return fn->dma;
+}
+
+void pci_function_dma_init(struct pci_function *fn, rid_t rid, const struct pci_segment *seg)
+{
+    for (unsigned i = 0; i < PCI_DMA_PORTS; i++)
+        dma_port_init(&fn->dma[i], rid, seg->dma_ops, seg->dma_ctx, seg->generation);
 }
 
 static bool bar_is_64(enum pci_bar_kind kind)
@@ -133,9 +139,10 @@ void pci_function_update_master(struct pci_function *fn)
     bool master =
         (le16_get(fn->space.bytes + PCI_HDR_COMMAND) & PCI_CMD_MASTER) && pci_function_in_d0(fn);
 
-    if (master != fn->dma.bus_master) {
+    if (master != fn->dma[0].bus_master) {
         gate_close(fn->seg->gate);
-        fn->dma.bus_master = master;
+        for (unsigned i = 0; i < PCI_DMA_PORTS; i++)
+            fn->dma[i].bus_master = master;
         if (fn->ops.bus_master_changed)
             fn->ops.bus_master_changed(fn->dev, master);
         gate_open(fn->seg->gate);
@@ -155,7 +162,8 @@ void pci_function_reset(struct pci_function *fn, enum pci_reset kind)
         pci_sriov_refresh(fn);
     pci_irq_reset(&fn->irq);
     pci_function_update_master(fn);
-    dma_port_flush(&fn->dma);
+    for (unsigned i = 0; i < PCI_DMA_PORTS; i++)
+        dma_port_flush(&fn->dma[i]);
     if (fn->ops.reset)
         fn->ops.reset(fn->dev, kind);
     gate_open(fn->seg->gate);

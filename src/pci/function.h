@@ -119,7 +119,9 @@ void pci_msix_raise(struct pci_function *fn, unsigned vector);
 
 rid_t pci_function_rid(const struct pci_function *fn);
 const char *pci_function_name(const struct pci_function *fn);
-// The function's DMA port: worker side. Valid as long as fn.
+// The function's DMA ports, an array of PCI_DMA_PORTS: one for each thread that may issue accesses
+// at the same time. Worker side. Valid as long as fn.
+#define PCI_DMA_PORTS 2u
 struct dma_port *pci_function_dma(struct pci_function *fn);
 
 // For tests and dumps: bytes of config space, as a config read would give them, no side effects.

@@ -101,7 +101,7 @@ int pci_segment_add(struct pci_segment *seg, rid_t rid, struct pci_function *fn)
     seg->by_rid[rid.v] = fn;
     fn->seg = seg;
     fn->rid = rid;
-    dma_port_init(&fn->dma, rid, seg->dma_ops, seg->dma_ctx, seg->generation);
+    pci_function_dma_init(fn, rid, seg);
     // Link Control 2 is function 0's to speak for the link (PCIe §7.5.3.19).
     if (fn->cap_offset[PCI_OWNER_EXPRESS] && (rid.v & 7))
         pci_space_define16(&fn->space, fn->cap_offset[PCI_OWNER_EXPRESS] + 0x30, 0, 0, 0);
@@ -117,7 +117,7 @@ int pci_segment_add(struct pci_segment *seg, rid_t rid, struct pci_function *fn)
         check_msix(vf);
         vf->seg = seg;
         vf->rid = pci_sriov_rid(fn, n);
-        dma_port_init(&vf->dma, vf->rid, seg->dma_ops, seg->dma_ctx, seg->generation);
+        pci_function_dma_init(vf, vf->rid, seg);
     }
     return 0;
 }
@@ -267,7 +267,12 @@ int pci_dma_counts_get(struct pci_segment *seg, rid_t rid, struct pci_dma_counts
     if (!fn)
         return -ENOENT;
     gate_close(seg->gate);
-    *out = (struct pci_dma_counts){fn->dma.fault_count, fn->dma.blocked_count, fn->dma.miss_count};
+    *out = (struct pci_dma_counts){0};
+    for (unsigned i = 0; i < PCI_DMA_PORTS; i++) {
+        out->faults += fn->dma[i].fault_count;
+        out->blocked += fn->dma[i].blocked_count;
+        out->walks += fn->dma[i].miss_count;
+    }
     gate_open(seg->gate);
     return 0;
 }

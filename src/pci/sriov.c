@@ -154,7 +154,7 @@ static void vf_start(struct pci_function *pf, unsigned n)
     vf->rid = pci_sriov_rid(pf, n);
     pci_space_reset(&vf->space, false);
     pci_irq_reset(&vf->irq);
-    dma_port_init(&vf->dma, vf->rid, pf->seg->dma_ops, pf->seg->dma_ctx, pf->seg->generation);
+    pci_function_dma_init(vf, vf->rid, pf->seg);
 }
 
 static void vf_stop(struct pci_function *vf)

@@ -52,7 +52,7 @@ struct pci_function {
     struct pci_sriov *sriov; // NULL: none
     uint8_t *vpd;
     uint32_t vpd_len_bytes;
-    struct dma_port dma;
+    struct dma_port dma[PCI_DMA_PORTS];
 };
 
 struct pci_segment {
@@ -83,12 +83,14 @@ uint64_t pci_function_bar_read(struct pci_function *fn, unsigned bar, uint64_t o
 void pci_function_bar_write(struct pci_function *fn, unsigned bar, uint64_t offset, unsigned len,
                             uint64_t value);
 uint64_t pci_function_bar_base(const struct pci_function *fn, unsigned bar);
-// Config space, interrupts, DMA port, then the device model's own state. Closes the gate itself. A
+// Config space, interrupts, DMA ports, then the device model's own state. Closes the gate itself. A
 // PF's VFs cease to exist first.
 void pci_function_reset(struct pci_function *fn, enum pci_reset kind);
+// The DMA ports issue as `rid` from now on, with nothing cached.
+void pci_function_dma_init(struct pci_function *fn, rid_t rid, const struct pci_segment *seg);
 // Memory cycles may be claimed: Memory Space Enable (a VF has its PF's VF MSE) and D0.
 bool pci_function_in_d0(const struct pci_function *fn);
-// Command register or power state changed: tells DMA port, interrupts and device model.
+// Command register or power state changed: tells DMA ports, interrupts and device model.
 void pci_function_update_master(struct pci_function *fn);
 
 // sriov.c: see the owner table in function.c.

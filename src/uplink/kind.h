@@ -15,7 +15,8 @@ struct uplink_ops {
     int (*open)(const struct uplink_config *config, struct uplink **out, char *error,
                 size_t error_len);
     void (*close)(struct uplink *up);
-    // len_bytes = all of iov, UPLINK_FRAME_MIN … UPLINK_FRAME_MAX. 0 or -errno.
+    // len_bytes = all of iov, UPLINK_FRAME_MIN … UPLINK_FRAME_MAX. 0 or -errno. Several threads at
+    // a time, and one in receive().
     int (*send)(struct uplink *up, const struct iovec *iov, unsigned iov_count, size_t len_bytes);
     // As uplink_receive(); what it gives up on it counts with uplink_count_rx_drop().
     int (*receive)(struct uplink *up, uint8_t *buf, size_t buf_len);
@@ -23,15 +24,22 @@ struct uplink_ops {
     bool (*link_is_up)(const struct uplink *up); // NULL: always
 };
 
+// What one sender sent, on cache lines of its own.
+struct uplink_sent {
+    _Atomic uint64_t frames, bytes, drops;
+    uint8_t apart[64];
+};
+
 // First member of each kind's own struct.
 struct uplink {
     const struct uplink_ops *ops;
-    _Atomic uint64_t tx_frames, tx_bytes, tx_drops, rx_frames, rx_bytes, rx_drops;
+    _Atomic uint64_t rx_frames, rx_bytes, rx_drops;
+    struct uplink_sent sent[UPLINK_SENDERS_MAX];
 };
 
 extern const struct uplink_ops uplink_null_ops, uplink_tap_ops, uplink_pcap_ops;
 
-// Single writer, the worker: a relaxed load and store, no locked instruction.
+// One writer a counter, a worker: a relaxed load and store, no locked instruction.
 static inline void uplink_count(_Atomic uint64_t *counter, uint64_t n)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,

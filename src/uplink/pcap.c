@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pcap/pcap.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,7 @@ struct pcap_uplink {
     uint8_t frame[UPLINK_FRAME_MAX];
 
     pcap_t *record_format;
+    pthread_mutex_t record_lock; // workers record in turn
     pcap_dumper_t *record;
     uint8_t record_frame[UPLINK_FRAME_MAX];
 };
@@ -168,6 +170,7 @@ static void pcap_uplink_close(struct uplink *up)
         pcap_dump_close(p->record);
     if (p->record_format)
         pcap_close(p->record_format);
+    pthread_mutex_destroy(&p->record_lock);
     free(p);
 }
 
@@ -294,16 +297,13 @@ static int pcap_uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
     return (int)len;
 }
 
-static int pcap_uplink_send(struct uplink *up, const struct iovec *iov, unsigned iov_count,
-                            size_t len_bytes)
+static int record_frame(struct pcap_uplink *p, const struct iovec *iov, unsigned iov_count,
+                        size_t len_bytes)
 {
-    struct pcap_uplink *p = pcap_of(up);
     struct pcap_pkthdr header = {.caplen = (uint32_t)len_bytes, .len = (uint32_t)len_bytes};
     struct timespec now;
     size_t done = 0;
 
-    if (!p->config.record_path[0])
-        return 0; // replay only: what is sent goes nowhere, as with null
     if (!p->record)
         return -EIO;
     for (unsigned i = 0; i < iov_count; i++) {
@@ -325,6 +325,20 @@ static int pcap_uplink_send(struct uplink *up, const struct iovec *iov, unsigned
     return 0;
 }
 
+static int pcap_uplink_send(struct uplink *up, const struct iovec *iov, unsigned iov_count,
+                            size_t len_bytes)
+{
+    struct pcap_uplink *p = pcap_of(up);
+    int ret;
+
+    if (!p->config.record_path[0])
+        return 0; // replay only: what is sent goes nowhere, as with null
+    pthread_mutex_lock(&p->record_lock);
+    ret = record_frame(p, iov, iov_count, len_bytes);
+    pthread_mutex_unlock(&p->record_lock);
+    return ret;
+}
+
 static int pcap_uplink_open(const struct uplink_config *config, struct uplink **out, char *error,
                             size_t error_len)
 {
@@ -342,6 +356,7 @@ static int pcap_uplink_open(const struct uplink_config *config, struct uplink **
         return -ENOMEM;
     }
     p->config = *config;
+    pthread_mutex_init(&p->record_lock, NULL);
     p->timer_fd = -1;
     if (config->replay_path[0])
         ret = replay_open(config->replay_path, &p->replay, &replay_st, error, error_len);

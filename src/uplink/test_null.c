@@ -28,7 +28,7 @@ static void test_sends_are_counted(void **state)
     struct iovec iov[] = {{head, sizeof head}, {body, sizeof body}};
 
     (void)state;
-    assert_int_equal(uplink_send(up, iov, 2), 0);
+    assert_int_equal(uplink_send(up, 0, iov, 2), 0);
     assert_int_equal(uplink_receive(up, buf, sizeof buf), 0);
     assert_int_equal(uplink_wait_fd(up), -1);
     assert_true(uplink_link_is_up(up));
@@ -50,16 +50,16 @@ static void test_length_bounds(void **state)
     struct iovec wrap[] = {{bytes, 100}, {bytes, SIZE_MAX - 50}};
 
     (void)state;
-    assert_int_equal(uplink_send(up, &iov, 0), -EMSGSIZE);
+    assert_int_equal(uplink_send(up, 0, &iov, 0), -EMSGSIZE);
     iov.iov_len = 13;
-    assert_int_equal(uplink_send(up, &iov, 1), -EMSGSIZE);
+    assert_int_equal(uplink_send(up, 0, &iov, 1), -EMSGSIZE);
     iov.iov_len = 14;
-    assert_int_equal(uplink_send(up, &iov, 1), 0);
+    assert_int_equal(uplink_send(up, 0, &iov, 1), 0);
     iov.iov_len = UPLINK_FRAME_MAX;
-    assert_int_equal(uplink_send(up, &iov, 1), 0);
+    assert_int_equal(uplink_send(up, 0, &iov, 1), 0);
     iov.iov_len = UPLINK_FRAME_MAX + 1;
-    assert_int_equal(uplink_send(up, &iov, 1), -EMSGSIZE);
-    assert_int_equal(uplink_send(up, wrap, 2), -EMSGSIZE);
+    assert_int_equal(uplink_send(up, 0, &iov, 1), -EMSGSIZE);
+    assert_int_equal(uplink_send(up, 0, wrap, 2), -EMSGSIZE);
     uplink_counts_get(up, &counts);
     assert_int_equal(counts.tx_frames, 2);
     assert_int_equal(counts.tx_drops, 4);

@@ -197,8 +197,8 @@ static void test_record_and_replay(void **state)
     assert_int_equal(uplink_open(&config, &up, error, sizeof error), 0);
     assert_int_equal(uplink_wait_fd(up), -1);
     assert_int_equal(uplink_receive(up, buf, sizeof buf), 0);
-    assert_int_equal(uplink_send(up, iov, 3), 0);
-    assert_int_equal(uplink_send(up, iov, 1), 0);
+    assert_int_equal(uplink_send(up, 0, iov, 3), 0);
+    assert_int_equal(uplink_send(up, 0, iov, 1), 0);
     uplink_counts_get(up, &counts);
     assert_int_equal(counts.tx_frames, 2);
 

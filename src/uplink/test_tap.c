@@ -81,7 +81,7 @@ static void test_both_ways(void **state)
     fd = packet_socket();
     frame_fill(frame, sizeof frame);
     uplink_counts_get(up, &before);
-    assert_int_equal(uplink_send(up, iov, 2), 0);
+    assert_int_equal(uplink_send(up, 0, iov, 2), 0);
     wait.fd = fd;
     assert_int_equal(poll(&wait, 1, 5000), 1);
     assert_int_equal(recv(fd, got, sizeof got, 0), sizeof frame);
@@ -141,7 +141,7 @@ static void test_interface_down(void **state)
     assert_int_equal(test_interface_set(IFNAME, false), 0);
     assert_false(uplink_link_is_up(up));
     frame_fill(frame, sizeof frame);
-    assert_int_equal(uplink_send(up, &iov, 1), -EIO);
+    assert_int_equal(uplink_send(up, 0, &iov, 1), -EIO);
     uplink_counts_get(up, &counts);
     assert_int_equal(counts.tx_drops, 1);
     assert_int_equal(test_interface_set(IFNAME, true), 0);

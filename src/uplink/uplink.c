@@ -37,26 +37,27 @@ void uplink_close(struct uplink *up)
         up->ops->close(up);
 }
 
-int uplink_send(struct uplink *up, const struct iovec *iov, unsigned iov_count)
+int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, unsigned iov_count)
 {
+    struct uplink_sent *sent = &up->sent[sender];
     size_t len_bytes = 0;
     int ret;
 
     for (unsigned i = 0; i < iov_count; i++) {
         // Piece by piece, so that the sum cannot wrap.
         if (iov[i].iov_len > UPLINK_FRAME_MAX - len_bytes) {
-            uplink_count(&up->tx_drops, 1);
+            uplink_count(&sent->drops, 1);
             return -EMSGSIZE;
         }
         len_bytes += iov[i].iov_len;
     }
     ret = len_bytes < UPLINK_FRAME_MIN ? -EMSGSIZE : up->ops->send(up, iov, iov_count, len_bytes);
     if (ret) {
-        uplink_count(&up->tx_drops, 1);
+        uplink_count(&sent->drops, 1);
         return ret;
     }
-    uplink_count(&up->tx_frames, 1);
-    uplink_count(&up->tx_bytes, len_bytes);
+    uplink_count(&sent->frames, 1);
+    uplink_count(&sent->bytes, len_bytes);
     return 0;
 }
 
@@ -89,11 +90,15 @@ bool uplink_link_can_change(const struct uplink *up)
 void uplink_counts_get(const struct uplink *up, struct uplink_counts *out)
 {
     *out = (struct uplink_counts){
-        .tx_frames = atomic_load_explicit(&up->tx_frames, memory_order_relaxed),
-        .tx_bytes = atomic_load_explicit(&up->tx_bytes, memory_order_relaxed),
-        .tx_drops = atomic_load_explicit(&up->tx_drops, memory_order_relaxed),
         .rx_frames = atomic_load_explicit(&up->rx_frames, memory_order_relaxed),
         .rx_bytes = atomic_load_explicit(&up->rx_bytes, memory_order_relaxed),
         .rx_drops = atomic_load_explicit(&up->rx_drops, memory_order_relaxed),
     };
+    for (unsigned i = 0; i < UPLINK_SENDERS_MAX; i++) {
+        const struct uplink_sent *sent = &up->sent[i];
+
+        out->tx_frames += atomic_load_explicit(&sent->frames, memory_order_relaxed);
+        out->tx_bytes += atomic_load_explicit(&sent->bytes, memory_order_relaxed);
+        out->tx_drops += atomic_load_explicit(&sent->drops, memory_order_relaxed);
+    }
 }

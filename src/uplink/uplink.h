@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // What is at the far end of a port's cable. Ops table: a real seam (tap, pcap, null, more later).
-// Threads: open/close on the control thread with no worker running or the gate closed; send and
-// receive by one worker; neither blocks.
+// Threads: open/close on the control thread with no worker running or the gate closed; send by any
+// worker, receive by one; neither blocks.
 #ifndef VIREO_UPLINK_UPLINK_H
 #define VIREO_UPLINK_UPLINK_H
 
@@ -26,6 +26,8 @@ struct uplink_config {
 
 struct uplink;
 
+#define UPLINK_SENDERS_MAX 8u
+
 struct uplink_counts {
     uint64_t tx_frames, tx_bytes, tx_drops; // card → cable
     uint64_t rx_frames, rx_bytes, rx_drops;
@@ -36,9 +38,10 @@ int uplink_open(const struct uplink_config *config, struct uplink **out, char *e
                 size_t error_len);
 void uplink_close(struct uplink *up);
 
-// Sends one Ethernet frame without FCS, gathered. 0, or -errno: dropped and counted (-EAGAIN: the
-// far end's queue is full, -EMSGSIZE, -EIO).
-int uplink_send(struct uplink *up, const struct iovec *iov, unsigned iov_count);
+// Sends one Ethernet frame without FCS, gathered. `sender` (below UPLINK_SENDERS_MAX) is the
+// calling worker's own number: several may send at a time. 0, or -errno: dropped and counted
+// (-EAGAIN: the far end's queue is full, -EMSGSIZE, -EIO).
+int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, unsigned iov_count);
 // One frame into buf (UPLINK_FRAME_MAX bytes): its length, 0 where none waits, -errno.
 int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len);
 // An fd that polls readable while frames wait, or -1 where the kind never receives.
