@@ -329,11 +329,11 @@ class Scene:
         """Starts counting in these VMs. Returns a function that ends it: {vm index: lines}."""
         jobs = []
         for vm in vms:
-            vm.guest.must("rm -f /tmp/stop /tmp/ready")
+            vm.guest.must("rm -f /tmp/stop /tmp/counting")
             jobs.append((vm, vm.guest.start(
-                f"frames count {vm.interface} 30 /tmp/stop 2>/tmp/ready", 40)))
+                f"frames count {vm.interface} 30 /tmp/stop 2>/tmp/counting", 40)))
         for vm, _ in jobs:
-            vm.guest.poll("cat /tmp/ready", "ready", 5, 0.02)
+            vm.guest.poll("cat /tmp/counting", "ready", 5, 0.02)
 
         def finish():
             time.sleep(0.3)  # what was sent is on its way
