@@ -16,6 +16,7 @@
 #include "app/bench_plan.h"
 #include "app/bench_report.h"
 #include "app/bench_scale.h"
+#include "app/bench_workers.h"
 #include "base/log.h"
 
 const char *argp_program_version = "vireo-bench " VIREO_VERSION;
@@ -152,7 +153,8 @@ static int subject_main(const char *name)
     } subjects[] = {{"card", bench_card_main},
                     {"ideal", bench_ideal_main},
                     {"pingpong", bench_pingpong_main},
-                    {"scale", bench_scale_main}};
+                    {"scale", bench_scale_main},
+                    {"workers", bench_workers_main}};
 
     for (unsigned i = 0; i < sizeof subjects / sizeof subjects[0]; i++) {
         if (!strcmp(subjects[i].name, name))

@@ -110,6 +110,15 @@ static struct bench_spread guest_cost(const struct bench_run *run, const char *t
     return group ? bench_spread_of(slope, group->rounds) : (struct bench_spread){0};
 }
 
+static struct bench_spread first_by_second(const struct bench_run *run, const char *title)
+{
+    const struct bench_group *group = bench_run_find(run, title, 64, BENCH_RING_SMALL);
+
+    if (!group || group->entry_count < 2)
+        return (struct bench_spread){0};
+    return bench_entry_ratio(group, &group->entry[0], &group->entry[1]);
+}
+
 static void scale_goals(const struct bench_run *run, struct bench_goal *out, unsigned *n)
 {
     judge(add(out, n, 0.95, false, "rate with 63 VFs assigned by rate with 2"),
@@ -126,6 +135,8 @@ static void scale_goals(const struct bench_run *run, struct bench_goal *out, uns
           guest_cost(run, BENCH_TITLE_GUESTS_TRAPPED));
     judge(add(out, n, 1.76, true, "a guest more at 0.05 Mpps, mapped: % of the worker's core"),
           guest_cost(run, BENCH_TITLE_GUESTS_MAPPED));
+    judge(add(out, n, 1, false, "2 workers by 1: full rings, null uplink"),
+          first_by_second(run, BENCH_TITLE_WORKERS_SINK));
 }
 
 unsigned bench_goals(const struct bench_run *run, struct bench_goal out[BENCH_GOALS_MAX])

@@ -33,7 +33,7 @@ struct bench_inproc {
     struct host_machine host;
     struct uplink *uplink;
     struct nic_card *card;
-    struct nic_worker *worker;
+    struct nic_worker *worker[BENCH_INPROC_WORKERS_MAX];
     pid_t worker_tid;
     struct host_irq_table irqs;
     struct host_iommu *iommu;
@@ -192,18 +192,23 @@ static pid_t worker_find(void)
     return found;
 }
 
-int bench_inproc_worker_start(struct bench_inproc *m)
+int bench_inproc_workers_start(struct bench_inproc *m, unsigned count)
 {
+    static const char *const cpus[BENCH_INPROC_WORKERS_MAX] = {BENCH_DEVICE_CPU, BENCH_GUEST_CPU};
     struct timespec ms = {0, 1000000};
     cpu_set_t ours;
-    int ret = m->worker ? 0 : nic_worker_create(m->card, 0, 1, &m->worker);
+    int ret = 0;
 
-    if (ret || m->worker_tid)
-        return ret;
+    if (m->worker_tid)
+        return 0;
+    for (unsigned i = 0; !ret && i < count; i++)
+        ret = nic_worker_create(m->card, i, count, &m->worker[i]);
     // A thread begins on the cores of who starts it.
     sched_getaffinity(0, sizeof ours, &ours);
-    bench_cpu_bind(BENCH_DEVICE_CPU);
-    ret = nic_worker_start(m->worker);
+    for (unsigned i = 0; !ret && i < count; i++) {
+        bench_cpu_bind(cpus[i]);
+        ret = nic_worker_start(m->worker[i]);
+    }
     sched_setaffinity(0, sizeof ours, &ours);
     // It names itself, some time soon.
     for (unsigned i = 0; !ret && i < 1000 && !(m->worker_tid = worker_find()); i++)
@@ -211,12 +216,26 @@ int bench_inproc_worker_start(struct bench_inproc *m)
     return ret || m->worker_tid ? ret : -ESRCH;
 }
 
+int bench_inproc_worker_start(struct bench_inproc *m)
+{
+    return bench_inproc_workers_start(m, 1);
+}
+
 void bench_inproc_worker_stop(struct bench_inproc *m)
 {
-    if (m->worker)
-        nic_worker_destroy(m->worker);
-    m->worker = NULL;
+    for (unsigned i = 0; i < BENCH_INPROC_WORKERS_MAX; i++) {
+        nic_worker_destroy(m->worker[i]);
+        m->worker[i] = NULL;
+    }
     m->worker_tid = 0;
+}
+
+uint64_t bench_inproc_uplink_frames(const struct bench_inproc *m)
+{
+    struct uplink_counts counts;
+
+    uplink_counts_get(m->uplink, &counts);
+    return counts.tx_frames;
 }
 
 pid_t bench_inproc_worker_tid(const struct bench_inproc *m)

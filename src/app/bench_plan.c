@@ -158,6 +158,20 @@ static void measure_guests(struct bench_run *run, bool dry)
     }
 }
 
+// Two workers and one, round by round.
+static void measure_workers(struct bench_run *run, const char *title, const char *kind, bool dry)
+{
+    struct bench_group *group = start(run, title, run->options.rounds, dry);
+
+    for (unsigned count = 2; count; count--) {
+        char mode[BENCH_MODE_LEN];
+
+        snprintf(mode, sizeof mode, "%s-%u", kind, count);
+        bench_group_add(group, BENCH_WORKERS, mode, 64, BENCH_RING_SMALL);
+    }
+    bench_group_measure(run, group);
+}
+
 static void measure_all(struct bench_run *run, bool dry)
 {
     const struct bench_options *options = &run->options;
@@ -178,6 +192,10 @@ static void measure_all(struct bench_run *run, bool dry)
     if (options->full)
         measure_steps(run, dry);
     measure_guests(run, dry);
+    if (options->full || options->smoke) {
+        measure_workers(run, BENCH_TITLE_WORKERS_SINK, "workers-sink", dry);
+        measure_workers(run, BENCH_TITLE_WORKERS_GUESTS, "workers-guests", dry);
+    }
 }
 
 void bench_plan_measure(struct bench_run *run)

@@ -31,6 +31,7 @@ static const struct {
     [BENCH_IDEAL] = {"idealised one-copy forwarder", "ideal"},
     [BENCH_PINGPONG] = {"cache-line ping-pong", "pingpong"},
     [BENCH_SCALE] = {"vireo, in one process", "scale"},
+    [BENCH_WORKERS] = {"vireo, in one process", "workers"},
     [BENCH_TESTPMD_IO] = {"testpmd vhost io", "testpmd-io"},
     [BENCH_TESTPMD_MACSWAP] = {"testpmd vhost macswap", "testpmd-macswap"},
     [BENCH_OVS] = {"Open vSwitch DPDK NORMAL", "ovs"},

@@ -18,7 +18,8 @@ enum bench_who {
     BENCH_CARD_AGAIN,
     BENCH_IDEAL,
     BENCH_PINGPONG,
-    BENCH_SCALE, // ours, guests in its own process
+    BENCH_SCALE,   // ours, guests in its own process
+    BENCH_WORKERS, // ours, one worker and two
     BENCH_TESTPMD_IO, // the peers, from here on
     BENCH_TESTPMD_MACSWAP,
     BENCH_OVS,

@@ -110,17 +110,22 @@ void nic_worker_activate(struct nic_port *port, unsigned queue)
         wake(worker);
 }
 
+static inline void tell_waiting(struct nic_lane *lane)
+{
+    // Should this miss a queue that is just beginning to wait, that one retries by itself.
+    if (likely(!atomic_load_explicit(&lane->waiting, memory_order_relaxed)))
+        return;
+    atomic_store(&lane->refilled, true);
+    kick(lane);
+}
+
 void nic_worker_refilled(struct nic_port *port)
 {
-    struct nic_lane *lane = port->lane, *end = lane + port->lane_count;
-
-    do {
-        // Should this miss a queue that is just beginning to wait, that one retries by itself.
-        if (atomic_load_explicit(&lane->waiting, memory_order_relaxed)) {
-            atomic_store(&lane->refilled, true);
-            kick(lane);
-        }
-    } while (++lane < end);
+    tell_waiting(&port->lane[0]);
+    if (likely(!port->shared))
+        return;
+    for (unsigned i = 1; i < port->lane_count; i++)
+        tell_waiting(&port->lane[i]);
 }
 
 static void raise_noted(struct nic_port *port, bool is_tx, uint64_t noted[NIC_QUEUE_WORDS],
