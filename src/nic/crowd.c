@@ -3,14 +3,25 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
+static bool has_core_of_its_own(void)
+{
+    cpu_set_t cores;
+
+    return sysconf(_SC_NPROCESSORS_ONLN) > 1 && !sched_getaffinity(0, sizeof cores, &cores) &&
+           CPU_COUNT(&cores) == 1;
+}
+
 void nic_crowd_open(struct nic_crowd *crowd)
 {
-    *crowd = (struct nic_crowd){.fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC)};
+    *crowd = (struct nic_crowd){.fd = -1};
+    if (!has_core_of_its_own())
+        crowd->fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
 }
 
 void nic_crowd_close(struct nic_crowd *crowd)

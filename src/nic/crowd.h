@@ -2,7 +2,8 @@
 // Whether other threads want the core that a polling worker spins on. A worker that spins there
 // takes time from the very guests it polls for, so it had better sleep between looks. Known by how
 // long the worker itself had to wait for a core (/proc/thread-self/schedstat); where the kernel
-// does not tell, nothing is ever crowded. Worker's thread only. Private to src/nic.
+// does not tell, nothing is ever crowded. Nor is it where the worker's affinity names one core of
+// several: who pins a worker means it to spin. Worker's thread only. Private to src/nic.
 #ifndef VIREO_NIC_CROWD_H
 #define VIREO_NIC_CROWD_H
 
