@@ -248,9 +248,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     MUST(!gate_is_closed(&t->gate));
     for (uint32_t at = 0; at < NIC_REGS_LEN_BYTES; at += 4) {
         unsigned index;
+        enum hw_row row = nic_regs_find(at, &index);
 
         if (before[at / 4] != t->port->regs[at / 4])
-            MUST(is_vfs_own(nic_regs_find(at, &index), index));
+            MUST(is_vfs_own(row, index));
     }
     return 0;
 }
