@@ -63,7 +63,7 @@ bench bench-full:
 	@scripts/bench-setup || echo "make: continuing without the peers that are missing" >&2
 	@$(BUILD)/vireo-bench dataplane --peers scripts/bench-peer --about "$$(scripts/bench-about)" \
 	    $(if $(filter bench-full,$@),--full --rounds 9) $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
-	@$(if $(JSON),echo "make bench-doc JSON=$(JSON) puts it into docs/performance.md, with plots")
+	@$(if $(JSON),echo "make bench-doc JSON=$(JSON) puts it and its plots into docs/performance.md")
 
 # Such a run into docs/performance.md: its tables and pictures.
 bench-doc:
