@@ -30,21 +30,11 @@ void bench_guest_close(struct bench_guest *g)
     *g = (struct bench_guest){0};
 }
 
-static int side_open(struct bench_side *side, const struct bench_guest_config *config, char *error,
-                     size_t error_len)
+int bench_side_open(struct bench_side *side, const struct vf_config *config, char *error,
+                    size_t error_len)
 {
-    struct vf_config vf = {
-        .queue_count = 1,
-        .ring_len = config->ring,
-        // What is posted to receive, what is in hand, what stands for another VF's frames.
-        .buffer_count = config->ring + 3 * FRAMES,
-        .buffer_bytes = config->size_bytes <= 2048 ? 2048 : 10240, // one buffer a frame
-        .frame_bytes_max = config->size_bytes <= 1514 ? 1514 : BENCH_FRAME_MAX,
-        .interrupts = config->interrupts,
-        .reset_timeout_ms = 4000,
-    };
     uint64_t end_ns = clock_now_ns() + LINK_LIMIT_NS;
-    int ret = vf_driver_open(side->bus, &vf, &side->vf, error, error_len);
+    int ret = vf_driver_open(side->bus, config, &side->vf, error, error_len);
 
     if (ret)
         return ret;
@@ -58,6 +48,23 @@ static int side_open(struct bench_side *side, const struct bench_guest_config *c
         usleep(1000);
     }
     return 0;
+}
+
+static int side_open(struct bench_side *side, const struct bench_guest_config *config, char *error,
+                     size_t error_len)
+{
+    struct vf_config vf = {
+        .queue_count = 1,
+        .ring_len = config->ring,
+        // What is posted to receive, what is in hand, what stands for another VF's frames.
+        .buffer_count = config->ring + 3 * FRAMES,
+        .buffer_bytes = config->size_bytes <= 2048 ? 2048 : 10240, // one buffer a frame
+        .frame_bytes_max = config->size_bytes <= 1514 ? 1514 : BENCH_FRAME_MAX,
+        .interrupts = config->interrupts,
+        .reset_timeout_ms = 4000,
+    };
+
+    return bench_side_open(side, &vf, error, error_len);
 }
 
 int bench_guest_open(struct bench_guest *g, const struct bench_guest_config *config, char *error,

@@ -42,6 +42,11 @@ int bench_guest_open(struct bench_guest *g, const struct bench_guest_config *con
                      size_t error_len);
 void bench_guest_close(struct bench_guest *g);
 
+// Opens the VF on side->bus and waits for its link. Whatever the result, the caller closes side->vf
+// where there is one, and the bus. 0; on error -errno and a sentence in `error`.
+int bench_side_open(struct bench_side *side, const struct vf_config *config, char *error,
+                    size_t error_len);
+
 // Frames that circulate: `from` sends them, the card carries them to `to`, and the guest hands them
 // back to `from` untouched, as they lie there.
 struct bench_lane;

@@ -18,12 +18,11 @@
 #include "base/log.h"
 #include "mem/space.h"
 
-#define CREWS_MAX     8u
-#define WARM_UP_NS    (100 * NS_PER_MS)
-#define DRAIN_NS      (1 * NS_PER_S) // at most
-#define LINK_LIMIT_NS (4 * NS_PER_S)
-#define KFPS_MAX      20000u
-#define LOST_MAX      0.01 // of what was sent: else the load was not what it should be
+#define CREWS_MAX  8u
+#define WARM_UP_NS (100 * NS_PER_MS)
+#define DRAIN_NS   (1 * NS_PER_S) // at most
+#define KFPS_MAX   20000u
+#define LOST_MAX   0.01 // of what was sent: else the load was not what it should be
 
 // A card and its guests. Between samples its worker does not run, so that several may exist.
 struct crew {
@@ -65,21 +64,6 @@ static void scale_end(void *ctx)
     s->now = NULL;
 }
 
-static int link_wait(struct bench_side *guest, char *why, size_t why_len)
-{
-    uint64_t end_ns = clock_now_ns() + LINK_LIMIT_NS;
-
-    while (!vf_driver_link_is_up(guest->vf)) {
-        if (clock_now_ns() > end_ns) {
-            snprintf(why, why_len, "%s: the link did not come up", guest->bus->name);
-            return -ETIMEDOUT;
-        }
-        vf_driver_service(guest->vf);
-        usleep(1000);
-    }
-    return 0;
-}
-
 static int guest_open(const struct scale *s, struct crew *crew, unsigned index, char *why,
                       size_t why_len)
 {
@@ -93,11 +77,7 @@ static int guest_open(const struct scale *s, struct crew *crew, unsigned index, 
     int ret = bench_inproc_bus(crew->machine, index, &guest->bus, why, why_len);
 
     if (!ret)
-        ret = vf_driver_open(guest->bus, &config, &guest->vf, why, why_len);
-    if (!ret)
-        ret = link_wait(guest, why, why_len);
-    if (!ret)
-        vf_driver_mac(guest->vf, guest->mac);
+        ret = bench_side_open(guest, &config, why, why_len);
     return ret;
 }
 

@@ -30,7 +30,6 @@
 #define BUFFER_BYTES  2048u
 #define TAIL_EVERY_NS (1 * NS_PER_MS)
 #define WARM_UP_NS    (100 * NS_PER_MS)
-#define LINK_LIMIT_NS (4 * NS_PER_S)
 #define STEPS_A_LOOK  16u
 
 struct vf {
@@ -70,21 +69,6 @@ static void subject_end(void *ctx)
     *s = (struct subject){0};
 }
 
-static int link_wait(struct bench_side *side, char *why, size_t why_len)
-{
-    uint64_t end_ns = clock_now_ns() + LINK_LIMIT_NS;
-
-    while (!vf_driver_link_is_up(side->vf)) {
-        if (clock_now_ns() > end_ns) {
-            snprintf(why, why_len, "%s: the link did not come up", side->bus->name);
-            return -ETIMEDOUT;
-        }
-        vf_driver_service(side->vf);
-        usleep(1000);
-    }
-    return 0;
-}
-
 static int vf_open(struct subject *s, unsigned index, char *why, size_t why_len)
 {
     const struct vf_config config = {.queue_count = 1,
@@ -97,11 +81,7 @@ static int vf_open(struct subject *s, unsigned index, char *why, size_t why_len)
     int ret = bench_inproc_bus(s->machine, index, &side->bus, why, why_len);
 
     if (!ret)
-        ret = vf_driver_open(side->bus, &config, &side->vf, why, why_len);
-    if (!ret)
-        ret = link_wait(side, why, why_len);
-    if (!ret)
-        vf_driver_mac(side->vf, side->mac);
+        ret = bench_side_open(side, &config, why, why_len);
     return ret;
 }
 
