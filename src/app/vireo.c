@@ -7,11 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/run_dir.h"
-#include "app/spelling.h"
+#include "machine/run_dir.h"
+#include "text/spelling.h"
 #include "base/bits.h"
+#include "demo/embedded.h"
 
 const char *argp_program_version = "vireo " VIREO_VERSION;
+
+static int vireo_demo(const struct invocation *inv)
+{
+    return demo_embedded_run(inv->json);
+}
 
 struct command {
     const char *name; // one word or two

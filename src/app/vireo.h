@@ -28,7 +28,6 @@ int vireo_pci_list(const struct invocation *inv);
 int vireo_pci_dump(const struct invocation *inv);
 int vireo_qemu_args(const struct invocation *inv);
 int vireo_chassis_qemu_args(const struct invocation *inv);
-int vireo_demo(const struct invocation *inv);
 int vireo_version(const struct invocation *inv);
 
 #endif

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "app/qemu_check.h"
-#include "app/run_dir.h"
+#include "machine/run_dir.h"
 #include "app/vireo.h"
 #include "chassis/layout.h"
 #include "ctl/ctl.h"

@@ -8,8 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "app/run_dir.h"
-#include "app/table.h"
+#include "machine/run_dir.h"
+#include "text/table.h"
 #include "app/vireo.h"
 #include "ctl/ctl.h"
 #include "driver/pf.h"

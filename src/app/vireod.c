@@ -14,12 +14,12 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
-#include "app/chassis_mode.h"
-#include "app/config.h"
-#include "app/machine.h"
-#include "app/methods.h"
-#include "app/run_dir.h"
-#include "app/table.h"
+#include "machine/chassis_mode.h"
+#include "machine/config.h"
+#include "machine/machine.h"
+#include "machine/methods.h"
+#include "machine/run_dir.h"
+#include "text/table.h"
 #include "base/log.h"
 #include "chassis/layout.h"
 #include "ctl/ctl.h"

@@ -5,7 +5,7 @@
 
 #include "fuzz.h"
 
-#include "app/config.h"
+#include "machine/config.h"
 
 const char *__lsan_default_suppressions(void);
 

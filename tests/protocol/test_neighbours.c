@@ -21,8 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "app/config.h"
-#include "app/machine.h"
+#include "machine/config.h"
+#include "machine/machine.h"
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/le.h"

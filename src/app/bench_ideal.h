@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: BSD-3-Clause
-#ifndef VIREO_APP_BENCH_IDEAL_H
-#define VIREO_APP_BENCH_IDEAL_H
-
-// The idealised forwarder as a subject (bench_subject.h), mode 'circulate'. An exit code.
-int bench_ideal_main(void);
-
-#endif

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "bench/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bench/frames.h"
+#include "nic/nic.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+// Groups of one entry, all of our own card.
+static const struct single {
+    const char *title, *mode;
+    uint32_t size_bytes;
+    unsigned ring;
+    bool full; // only then
+} singles[] = {
+    {BENCH_TITLE_VERIFY, "verify", 64, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_VERIFY, "verify", 1500, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_VERIFY, "verify", 9000, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_VERIFY, "verify", BENCH_IMIX, BENCH_RING_SPARE, false},
+    {BENCH_TITLE_ONE_WAY, "one-way", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_ONE_WAY, "one-way", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_IN, "fan-in", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_IN, "fan-in", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_OUT, "fan-out", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FAN_OUT, "fan-out", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_TO_UPLINK, "to-uplink", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_TO_UPLINK, "to-uplink", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FROM_UPLINK, "from-uplink", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_FROM_UPLINK, "from-uplink", 1500, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_IRQ_MAPPED, "irq-mapped", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_IRQ_TRAPPED, "irq-trapped", 64, BENCH_RING_SMALL, false},
+    {BENCH_TITLE_ALL_SEND, "ring63", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_IDLE_MAPPED, "idle-mapped", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_IDLE_TRAPPED, "idle-trapped", 64, BENCH_RING_SMALL, true},
+    {BENCH_TITLE_ASLEEP, "asleep", 64, BENCH_RING_SMALL, true},
+};
+
+static const struct {
+    uint32_t size_bytes;
+    unsigned ring;
+} headline[] = {
+    // Peers start again for another ring or for jumbo frames.
+    {64, BENCH_RING_SMALL},         {256, BENCH_RING_SMALL},  {1500, BENCH_RING_SMALL},
+    {BENCH_IMIX, BENCH_RING_SMALL}, {9000, BENCH_RING_SMALL}, {64, BENCH_RING_LARGE},
+    {1500, BENCH_RING_LARGE},       {9000, BENCH_RING_LARGE},
+};
+
+const unsigned bench_guest_counts[BENCH_GUEST_RUNS] = {10, 20, 40, 60};
+
+static const struct {
+    const char *title, *mode; // with the number of guests and thousands of frames a second
+    unsigned kfps;
+} loads[] = {
+    {BENCH_TITLE_GUESTS_TRAPPED, "guests-trapped", 500},
+    {BENCH_TITLE_GUESTS_MAPPED, "guests-mapped", 50},
+    {BENCH_TITLE_GUESTS_BUSY, "guests-mapped", 500},
+};
+
+const char *bench_plan_step_title(unsigned step)
+{
+    static char titles[BENCH_STEPS_MAX][64];
+    struct nic_backoff_step found;
+
+    if (step >= BENCH_STEPS_MAX || !nic_worker_backoff_step(step, &found))
+        return NULL;
+    snprintf(titles[step], sizeof titles[step], "63 VFs, mapped, step %s", found.name);
+    return titles[step];
+}
+
+static bool is_wanted(const struct bench_options *options, const struct single *single)
+{
+    if (options->smoke && strcmp(single->mode, "verify") && single->size_bytes != 64)
+        return false;
+    return options->full || !single->full;
+}
+
+// The plan is gone through twice: dry, it only counts. NULL: nothing to be measured here.
+static struct bench_group *start(struct bench_run *run, const char *title, unsigned rounds,
+                                 bool dry)
+{
+    if (run->options.only && !strstr(title, run->options.only))
+        return NULL;
+    run->groups_planned += dry;
+    return dry ? NULL : bench_group_new(run, title, rounds);
+}
+
+static void measure_headline(struct bench_run *run, uint32_t size_bytes, unsigned ring, bool dry)
+{
+    struct bench_group *group = start(run, BENCH_TITLE_HEADLINE, run->options.rounds, dry);
+
+    if (!group)
+        return;
+    group->headline = true;
+    bench_group_add(group, BENCH_CARD, "circulate", size_bytes, ring);
+    bench_group_add(group, BENCH_IDEAL, "circulate", size_bytes, ring);
+    for (enum bench_who who = BENCH_TESTPMD_IO; run->options.peers && who < BENCH_WHO_COUNT; who++)
+        bench_group_add(group, who, "circulate", size_bytes, ring);
+    bench_group_measure(run, group);
+}
+
+static void measure_pair(struct bench_run *run, const char *title, enum bench_who who,
+                         const char *mode, enum bench_who other, const char *other_mode, bool dry)
+{
+    struct bench_group *group = start(run, title, run->options.rounds, dry);
+
+    bench_group_add(group, who, mode, 64, BENCH_RING_SMALL);
+    if (other < BENCH_WHO_COUNT)
+        bench_group_add(group, other, other_mode, 64, BENCH_RING_SMALL);
+    bench_group_measure(run, group);
+}
+
+static unsigned few(const struct bench_run *run)
+{
+    return run->options.rounds < 3 ? run->options.rounds : 3;
+}
+
+static void measure_single(struct bench_run *run, const struct single *single, bool dry)
+{
+    struct bench_group *group = start(run, single->title, few(run), dry);
+
+    bench_group_add(group, BENCH_CARD, single->mode, single->size_bytes, single->ring);
+    bench_group_measure(run, group);
+}
+
+static void measure_steps(struct bench_run *run, bool dry)
+{
+    for (unsigned step = 0; bench_plan_step_title(step); step++) {
+        struct single single = {bench_plan_step_title(step), NULL, 64, BENCH_RING_SMALL, true};
+        char mode[BENCH_MODE_LEN];
+
+        snprintf(mode, sizeof mode, "step-%u", step);
+        single.mode = mode;
+        measure_single(run, &single, dry);
+    }
+}
+
+static unsigned load_count(const struct bench_options *options)
+{
+    return options->full ? COUNT(loads) : options->smoke;
+}
+
+static void measure_guests(struct bench_run *run, bool dry)
+{
+    for (unsigned i = 0; i < load_count(&run->options); i++) {
+        struct bench_group *group = start(run, loads[i].title, few(run), dry);
+
+        for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
+            char mode[BENCH_MODE_LEN];
+
+            snprintf(mode, sizeof mode, "%s-%u-%u", loads[i].mode, bench_guest_counts[k],
+                     loads[i].kfps);
+            bench_group_add(group, BENCH_SCALE, mode, 64, BENCH_RING_SMALL);
+        }
+        bench_group_measure(run, group);
+    }
+}
+
+// Two workers and one, round by round.
+static void measure_workers(struct bench_run *run, const char *title, const char *kind, bool dry)
+{
+    struct bench_group *group = start(run, title, run->options.rounds, dry);
+
+    for (unsigned count = 2; count; count--) {
+        char mode[BENCH_MODE_LEN];
+
+        snprintf(mode, sizeof mode, "%s-%u", kind, count);
+        bench_group_add(group, BENCH_WORKERS, mode, 64, BENCH_RING_SMALL);
+    }
+    bench_group_measure(run, group);
+}
+
+static void measure_all(struct bench_run *run, bool dry)
+{
+    const struct bench_options *options = &run->options;
+    unsigned headlines = options->smoke ? 1 : COUNT(headline);
+
+    for (unsigned i = 0; i < headlines; i++)
+        measure_headline(run, headline[i].size_bytes, headline[i].ring, dry);
+    measure_pair(run, BENCH_TITLE_ROUND_TRIP, BENCH_CARD, "round-trip", BENCH_PINGPONG,
+                 "round-trip", dry);
+    measure_pair(run, BENCH_TITLE_LINE, BENCH_PINGPONG, "line", BENCH_WHO_COUNT, NULL, dry);
+    if (options->full)
+        measure_pair(run, BENCH_TITLE_ASSIGNED, BENCH_CARD, "circulate63", BENCH_CARD_AGAIN,
+                     "circulate", dry);
+    for (unsigned i = 0; i < COUNT(singles); i++) {
+        if (is_wanted(options, &singles[i]))
+            measure_single(run, &singles[i], dry);
+    }
+    if (options->full)
+        measure_steps(run, dry);
+    measure_guests(run, dry);
+    if (options->full || options->smoke) {
+        measure_workers(run, BENCH_TITLE_WORKERS_SINK, "workers-sink", dry);
+        measure_workers(run, BENCH_TITLE_WORKERS_GUESTS, "workers-guests", dry);
+    }
+}
+
+void bench_plan_measure(struct bench_run *run)
+{
+    measure_all(run, true);
+    measure_all(run, false);
+}

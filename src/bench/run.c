@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "bench/run.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+#define TRIES_A_SAMPLE 6u // until a round goes without it
+// Our worker sleeps between looks for half a second after it had to wait for its core
+// (nic/crowd.h): what comes right after a contended sample would suffer from it.
+#define AFTER_CONTENDED_MS 600u
+
+// On a machine that is not quiet, repeating must not make `make bench` last for ever: after so long
+// there are fewer tries and fewer rounds. The report says how many rounds each figure is of.
+#define HURRY_AFTER_NS (6 * 60 * NS_PER_S)
+#define HURRY_TRIES    2u
+#define HURRY_ROUNDS   3u
+
+// How each is started: as a subcommand of ours, or by the script for peers.
+static const struct {
+    const char *name, *argument;
+} subjects[BENCH_WHO_COUNT] = {
+    [BENCH_CARD] = {"vireo", "card"},
+    [BENCH_CARD_AGAIN] = {"vireo (2)", "card"},
+    [BENCH_IDEAL] = {"idealised one-copy forwarder", "ideal"},
+    [BENCH_PINGPONG] = {"cache-line ping-pong", "pingpong"},
+    [BENCH_SCALE] = {"vireo, in one process", "scale"},
+    [BENCH_WORKERS] = {"vireo, in one process", "workers"},
+    [BENCH_TESTPMD_IO] = {"testpmd vhost io", "testpmd-io"},
+    [BENCH_TESTPMD_MACSWAP] = {"testpmd vhost macswap", "testpmd-macswap"},
+    [BENCH_OVS] = {"Open vSwitch DPDK NORMAL", "ovs"},
+    [BENCH_MEMIF] = {"memif through testpmd", "memif"},
+};
+
+const char *bench_who_name(enum bench_who who)
+{
+    return subjects[who].name;
+}
+
+// --- subjects ---
+
+// The first core of ours for the device, the second for the guest. With one core alone, both use
+// it: every sample is contended.
+static void cpus_choose(void)
+{
+    cpu_set_t set;
+    int found[2] = {0, 0};
+    unsigned count = 0;
+    char text[16];
+
+    if (sched_getaffinity(0, sizeof set, &set))
+        return;
+    for (int i = 0; i < CPU_SETSIZE && count < 2; i++) {
+        if (CPU_ISSET((unsigned)i, &set))
+            found[count++] = i;
+    }
+    snprintf(text, sizeof text, "%d", found[0]);
+    setenv(BENCH_DEVICE_CPU, text, 0);
+    snprintf(text, sizeof text, "%d", count == 2 ? found[1] : found[0]);
+    setenv(BENCH_GUEST_CPU, text, 0);
+}
+
+static int subject_start(struct bench_run *run, enum bench_who who)
+{
+    bool peer = who >= BENCH_TESTPMD_IO;
+    char program[4096], argument[32];
+    char *peer_argv[] = {program, argument, NULL};
+    char *own_argv[] = {program, "subject", argument, NULL};
+    ssize_t len;
+
+    snprintf(argument, sizeof argument, "%s", subjects[who].argument);
+    if (peer && !run->options.peers) {
+        snprintf(run->why[who], BENCH_WHY_LEN, "not asked for (--peers)");
+        return -ENOENT;
+    }
+    if (peer) {
+        snprintf(program, sizeof program, "%s", run->options.peers);
+    } else {
+        len = readlink("/proc/self/exe", program, sizeof program - 1);
+        program[len > 0 ? len : 0] = 0;
+    }
+    return bench_subject_start(peer ? peer_argv : own_argv, &run->subject[who], run->why[who],
+                               BENCH_WHY_LEN);
+}
+
+int bench_run_start(struct bench_run *run, const struct bench_options *options, char *error,
+                    size_t error_len)
+{
+    *run = (struct bench_run){.options = *options, .start_ns = clock_now_ns()};
+    run->group = calloc(BENCH_GROUPS_MAX, sizeof run->group[0]);
+    if (!run->group)
+        return -ENOMEM;
+    cpus_choose();
+    for (enum bench_who who = 0; who < BENCH_WHO_COUNT; who++) {
+        int ret = subject_start(run, who);
+
+        if (!ret)
+            continue;
+        if (who < BENCH_TESTPMD_IO) {
+            snprintf(error, error_len, "%s: %s", bench_who_name(who), run->why[who]);
+            bench_run_end(run);
+            return ret;
+        }
+        if (options->peers)
+            fprintf(stderr, "vireo-bench: %s is NOT measured: %s\n", bench_who_name(who),
+                    run->why[who]);
+    }
+    return 0;
+}
+
+void bench_run_end(struct bench_run *run)
+{
+    for (enum bench_who who = 0; who < BENCH_WHO_COUNT; who++) {
+        bench_subject_end(run->subject[who]);
+        run->subject[who] = NULL;
+    }
+    free(run->group);
+    run->group = NULL;
+}
+
+// --- groups ---
+
+struct bench_group *bench_group_new(struct bench_run *run, const char *title, unsigned rounds)
+{
+    struct bench_group *group;
+
+    if (run->group_count == BENCH_GROUPS_MAX)
+        return NULL;
+    group = &run->group[run->group_count++];
+    group->title = title;
+    group->rounds = rounds < BENCH_ROUNDS_MAX ? rounds : BENCH_ROUNDS_MAX;
+    return group;
+}
+
+void bench_group_add(struct bench_group *group, enum bench_who who, const char *mode,
+                     uint32_t size_bytes, unsigned ring)
+{
+    struct bench_entry *entry;
+
+    if (!group || group->entry_count == BENCH_ENTRIES_MAX)
+        return;
+    entry = &group->entry[group->entry_count++];
+    entry->who = who;
+    snprintf(entry->shape.mode, sizeof entry->shape.mode, "%s", mode);
+    entry->shape.size_bytes = size_bytes;
+    entry->shape.ring = ring;
+    for (unsigned i = 0; i < BENCH_ROUNDS_MAX; i++)
+        entry->mpps[i] = entry->value[i] = bench_no_sample();
+}
+
+static void progress(const struct bench_run *run, const struct bench_group *group, unsigned round,
+                     const char *what)
+{
+    const struct bench_shape *shape = &group->entry[0].shape;
+    char size[24] = "IMIX";
+
+    if (shape->size_bytes)
+        snprintf(size, sizeof size, "%u bytes", shape->size_bytes);
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K[%u/%u] %s, %s, ring %u: round %u of %u %s", run->group_count,
+                run->groups_planned, group->title, size, shape->ring, round + 1, group->rounds,
+                what ? what : "");
+    else if (!what)
+        fprintf(stderr, "[%u/%u] %s, %s, ring %u\n", run->group_count, run->groups_planned,
+                group->title, size, shape->ring);
+}
+
+static void entry_prepare(struct bench_run *run, struct bench_entry *entry)
+{
+    struct bench_subject *subject = run->subject[entry->who];
+
+    if (!subject)
+        snprintf(entry->why, sizeof entry->why, "%s", run->why[entry->who]);
+    else if (bench_subject_shape(subject, &entry->shape, entry->why, sizeof entry->why) &&
+             !entry->why[0])
+        snprintf(entry->why, sizeof entry->why, "it failed");
+}
+
+// Does another entry of the group use the same subject? Then each sample begins with the shape.
+static bool is_shared(const struct bench_group *group, unsigned index)
+{
+    for (unsigned i = 0; i < group->entry_count; i++) {
+        if (i != index && group->entry[i].who == group->entry[index].who)
+            return true;
+    }
+    return false;
+}
+
+static bool in_hurry(const struct bench_run *run)
+{
+    return !run->options.full && clock_now_ns() - run->start_ns > HURRY_AFTER_NS;
+}
+
+static void entry_take(struct bench_entry *entry, unsigned round, const struct bench_sample *sample)
+{
+    entry->mpps[round] = (double)sample->frames * 1e3 / (double)sample->ns;
+    entry->value[round] = sample->value;
+    entry->frames += sample->frames;
+}
+
+// The first sample that is not contended. Where there is none, and only if that was asked for, the
+// least contended one.
+static void entry_sample(struct bench_run *run, struct bench_entry *entry, unsigned round)
+{
+    unsigned tries = in_hurry(run) ? HURRY_TRIES : TRIES_A_SAMPLE;
+    struct bench_sample sample, best = {.wait_share = HUGE_VAL};
+
+    for (unsigned attempt = 0; attempt < tries; attempt++) {
+        if (bench_subject_run(run->subject[entry->who], run->options.sample_ms, &sample, entry->why,
+                              sizeof entry->why))
+            return;
+        // What is checked is right or wrong, however long it took.
+        if (!bench_is_contended(sample.wait_share) || !strcmp(entry->shape.mode, "verify")) {
+            entry_take(entry, round, &sample);
+            return;
+        }
+        entry->contended++;
+        if (!run->options.smoke)
+            usleep(AFTER_CONTENDED_MS * 1000);
+        if (sample.wait_share < best.wait_share)
+            best = sample;
+    }
+    if (run->options.contended_ok) {
+        entry->contended--;
+        entry->doubtful++;
+        entry_take(entry, round, &best);
+    }
+}
+
+void bench_group_measure(struct bench_run *run, struct bench_group *group)
+{
+    if (!group)
+        return;
+    progress(run, group, 0, NULL);
+    for (unsigned i = 0; i < group->entry_count; i++) {
+        progress(run, group, 0, bench_who_name(group->entry[i].who));
+        entry_prepare(run, &group->entry[i]);
+    }
+    for (unsigned round = 0; round < group->rounds; round++) {
+        if (round >= HURRY_ROUNDS && in_hurry(run)) {
+            group->rounds = round;
+            break;
+        }
+        for (unsigned i = 0; i < group->entry_count; i++) {
+            progress(run, group, round, bench_who_name(group->entry[i].who));
+            if (!group->entry[i].why[0] && is_shared(group, i))
+                entry_prepare(run, &group->entry[i]);
+            if (!group->entry[i].why[0])
+                entry_sample(run, &group->entry[i], round);
+        }
+    }
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K");
+}
+
+// --- looking things up ---
+
+const struct bench_group *bench_run_find(const struct bench_run *run, const char *title,
+                                         uint32_t size_bytes, unsigned ring)
+{
+    for (unsigned i = 0; i < run->group_count; i++) {
+        const struct bench_group *group = &run->group[i];
+
+        if (!strcmp(group->title, title) && group->entry_count &&
+            group->entry[0].shape.size_bytes == size_bytes && group->entry[0].shape.ring == ring)
+            return group;
+    }
+    return NULL;
+}
+
+const struct bench_entry *bench_group_find(const struct bench_group *group, enum bench_who who)
+{
+    for (unsigned i = 0; group && i < group->entry_count; i++) {
+        if (group->entry[i].who == who)
+            return &group->entry[i];
+    }
+    return NULL;
+}
+
+struct bench_spread bench_entry_ratio(const struct bench_group *group,
+                                      const struct bench_entry *ours,
+                                      const struct bench_entry *theirs)
+{
+    double ratio[BENCH_ROUNDS_MAX];
+
+    if (!ours || !theirs)
+        return (struct bench_spread){0};
+    bench_ratios(ours->mpps, theirs->mpps, group->rounds, ratio);
+    return bench_spread_of(ratio, group->rounds);
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// vireo-bench: how fast the data plane is, beside what people run today and beside what two cores
+// could do.
+#include <argp.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/about.h"
+#include "bench/card.h"
+#include "bench/ideal.h"
+#include "bench/pingpong.h"
+#include "bench/plan.h"
+#include "bench/report.h"
+#include "bench/scale.h"
+#include "bench/workers.h"
+#include "base/log.h"
+
+const char *argp_program_version = "vireo-bench " VIREO_VERSION;
+
+#define SAMPLE_MS_MAX 10000u
+
+static const char doc[] =
+    "Measures the data plane: VF to embedded switch to VF."
+    "\v"
+    "vireo-bench dataplane: a guest process on one core drives two VFs and hands each frame back "
+    "to "
+    "the VF that it came from; 256 frames circulate each way. The card's worker, on another core, "
+    "does everything for each: IOMMU translation by real tables, MAC and VLAN lookup, "
+    "anti-spoofing, "
+    "statistics. Round by round, the same is measured of an idealised forwarder that only copies, "
+    "and with --peers of DPDK's testpmd (vhost, memif) and Open vSwitch. Between samples all but "
+    "the measured one are stopped.\n"
+    "\n"
+    "A sample in which a busy thread waited for its core for more than 4 % of the time is thrown "
+    "away and repeated.\n"
+    "\n"
+    "Exit code: 0 where every frame was as it should be and the run is valid, whatever goals were "
+    "reached.\n"
+    "\n"
+    "Example: vireo-bench dataplane --peers scripts/bench-peer --json result.json";
+
+enum {
+    OPTION_ABOUT = 0x100,
+    OPTION_CONTENDED_OK,
+    OPTION_FULL,
+    OPTION_JSON,
+    OPTION_MS,
+    OPTION_ONLY,
+    OPTION_PEERS,
+    OPTION_ROUNDS,
+    OPTION_SMOKE,
+};
+
+static const struct argp_option options[] = {
+    {"about", OPTION_ABOUT, "TEXT", 0,
+     "Lines of 'name: value' that the results are to say too, as scripts/bench-about prints them",
+     0},
+    {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
+     "Take the least contended sample where six tries gave no other, and say so: for machines that "
+     "are not "
+     "quiet",
+     0},
+    {"full", OPTION_FULL, NULL, 0, "Also many VFs, idle cost, and wake-up times", 0},
+    {"json", OPTION_JSON, "FILE", 0, "Write the results there too ('-': only that, on stdout)", 0},
+    {"ms", OPTION_MS, "N", 0, "Length of a sample in ms (default 250)", 0},
+    {"only", OPTION_ONLY, "TEXT", 0, "Measure only what has TEXT in its title", 0},
+    {"peers", OPTION_PEERS, "SCRIPT", 0, "Measure the peers too; SCRIPT runs them", 0},
+    {"rounds", OPTION_ROUNDS, "N", 0, "Rounds (default 7)", 0},
+    {"smoke", OPTION_SMOKE, NULL, 0, "Everything once and short: to see that it runs", 0},
+    {0},
+};
+
+struct arguments {
+    const char *command, *subject, *json;
+    struct bench_options run;
+    struct bench_about about;
+};
+
+static unsigned number(struct argp_state *state, const char *name, const char *text, unsigned max)
+{
+    unsigned long value;
+    char *end;
+
+    errno = 0;
+    value = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || !value || value > max)
+        argp_error(state, "--%s: found '%s'; allowed is 1 to %u", name, text, max);
+    return (unsigned)value;
+}
+
+static error_t option_parse(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *args = state->input;
+
+    switch (key) {
+    case OPTION_ABOUT:
+        bench_about_add(&args->about, arg);
+        return 0;
+    case OPTION_CONTENDED_OK:
+        args->run.contended_ok = true;
+        return 0;
+    case OPTION_FULL:
+        args->run.full = true;
+        return 0;
+    case OPTION_JSON:
+        args->json = arg;
+        return 0;
+    case OPTION_MS:
+        args->run.sample_ms = number(state, "ms", arg, SAMPLE_MS_MAX);
+        return 0;
+    case OPTION_ONLY:
+        args->run.only = arg;
+        return 0;
+    case OPTION_PEERS:
+        args->run.peers = arg;
+        return 0;
+    case OPTION_ROUNDS:
+        args->run.rounds = number(state, "rounds", arg, BENCH_ROUNDS_MAX);
+        return 0;
+    case OPTION_SMOKE:
+        args->run.smoke = true;
+        args->run.contended_ok = true;
+        args->run.rounds = 1;
+        args->run.sample_ms = 20;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num == 0)
+            args->command = arg;
+        else if (state->arg_num == 1 && !strcmp(args->command, "subject"))
+            args->subject = arg;
+        else
+            argp_error(state, "'%s' is too much", arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (!args->command || (strcmp(args->command, "dataplane") && !args->subject))
+            argp_error(state, "which benchmark? There is 'dataplane'");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+// One subject, told what to do on stdin: bench/subject.h.
+static int subject_main(const char *name)
+{
+    static const struct {
+        const char *name;
+        int (*main)(void);
+    } subjects[] = {{"card", bench_card_main},
+                    {"ideal", bench_ideal_main},
+                    {"pingpong", bench_pingpong_main},
+                    {"scale", bench_scale_main},
+                    {"workers", bench_workers_main}};
+
+    for (unsigned i = 0; i < sizeof subjects / sizeof subjects[0]; i++) {
+        if (!strcmp(subjects[i].name, name))
+            return subjects[i].main();
+    }
+    fprintf(stderr, "vireo-bench: no such subject: %s\n", name);
+    return EXIT_FAILURE;
+}
+
+static bool json_write(const struct bench_run *run, const struct bench_about *about,
+                       const char *path)
+{
+    json_t *json = bench_report_json(run, about);
+    FILE *file = strcmp(path, "-") ? fopen(path, "we") : stdout;
+    bool ok = json && file && !json_dumpf(json, file, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+
+    if (ok)
+        fputc('\n', file);
+    if (file && fflush(file))
+        ok = false;
+    if (!ok)
+        fprintf(stderr, "vireo-bench: writing %s: %s\n", path, strerror(errno));
+    if (file && file != stdout)
+        fclose(file);
+    json_decref(json);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct argp argp = {options, option_parse, "dataplane", doc, NULL, NULL, NULL};
+    struct arguments args = {.run = {.rounds = 7, .sample_ms = 250}};
+    char error[BENCH_WHY_LEN] = "";
+    struct bench_run run;
+    bool good;
+
+    bench_about_machine(&args.about);
+    argp_parse(&argp, argc, argv, 0, NULL, &args);
+    if (args.subject)
+        return subject_main(args.subject);
+    log_set_level(LOG_LEVEL_WARN);
+    signal(SIGPIPE, SIG_IGN); // a subject that dies is a failed answer
+    if (bench_run_start(&run, &args.run, error, sizeof error)) {
+        fprintf(stderr, "vireo-bench: %s\n", error);
+        return EXIT_FAILURE;
+    }
+    bench_plan_measure(&run);
+    if (!args.json || strcmp(args.json, "-"))
+        bench_report_print(&run, &args.about, stdout);
+    good = !args.json || json_write(&run, &args.about, args.json);
+    good = bench_report_sound(&run) && good;
+    bench_run_end(&run);
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
+}
