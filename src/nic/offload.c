@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/le.h"
+#include "nic/sum.h"
 
 #define IPV4_HEADER_MIN 20u
 #define IPV6_HEADER_LEN 40u
@@ -122,43 +123,16 @@ void nic_offload_sums(struct nic_frame *frame, const struct nic_offload *o)
     be16_put(frame->head + o->l4_offset + l4_layout[o->l4_kind].checksum_offset, sum);
 }
 
-static uint16_t fold_native(uint64_t sum)
-{
-    sum = (sum & UINT32_MAX) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (uint16_t)((sum & 0xffff) + (sum >> 16));
-}
-
 uint16_t nic_offload_fold(uint64_t sum)
 {
-    return be16toh(fold_native(sum));
+    return be16toh(nic_sum_fold(sum));
 }
 
 uint64_t nic_offload_sum(const uint8_t *data, size_t len_bytes, bool odd)
 {
-    uint64_t sum = 0, sum2 = 0;
-    uint32_t w[4];
-    uint16_t h;
+    uint64_t sum = nic_sum(data, (uint32_t)len_bytes);
 
-    // 32-bit words into 64-bit sums: room for 2^32 of them, and the compiler can vectorise it.
-    for (; len_bytes >= 16; data += 16, len_bytes -= 16) {
-        memcpy(w, data, 16);
-        sum += (uint64_t)w[0] + w[1];
-        sum2 += (uint64_t)w[2] + w[3];
-    }
-    sum += sum2;
-    for (; len_bytes >= 2; data += 2, len_bytes -= 2) {
-        memcpy(&h, data, 2);
-        sum += h;
-    }
-    if (len_bytes) {
-        uint8_t tail[2] = {*data, 0};
-
-        memcpy(&h, tail, 2);
-        sum += h;
-    }
-    return odd ? __builtin_bswap16(fold_native(sum)) : sum;
+    return odd ? nic_sum_swap(sum) : sum;
 }
 
 uint64_t nic_offload_sum_frame(const struct nic_frame *frame, uint32_t start, uint32_t end)

@@ -13,6 +13,7 @@
 #include "base/le.h"
 #include "hw82599/desc.h"
 #include "nic/offload.h"
+#include "nic/sum.h"
 
 // --- reference ---
 
@@ -148,6 +149,18 @@ static void test_sum(void **state)
                            nic_offload_sum(data + start + 7, len, true);
             assert_int_equal(nic_offload_fold(two), ref_sum(data + start, len + 7, 0));
         }
+    }
+    // Every length on both ways, wide and not, and the copy that sums.
+    for (uint32_t len = 0; len < 590; len++) {
+        uint8_t copy[600];
+
+        memset(copy, 0xee, sizeof copy);
+        assert_int_equal(nic_sum_fold(nic_sum(data + 3, len)),
+                         nic_sum_fold(nic_sum_copy(copy + 1, data + 3, len)));
+        assert_int_equal(nic_offload_fold(nic_sum(data + 3, len)), ref_sum(data + 3, len, 0));
+        assert_memory_equal(copy + 1, data + 3, len);
+        assert_int_equal(copy[0], 0xee);
+        assert_int_equal(copy[1 + len], 0xee);
     }
     memset(data, 0xff, sizeof data);
     assert_int_equal(nic_offload_fold(nic_offload_sum(data, 600, false)), 0xffff);
