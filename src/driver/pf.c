@@ -211,7 +211,7 @@ static struct pf_driver *new_driver(struct driver_bus *bus, const struct pf_conf
     pf->bus = bus;
     pf->vf_count = config->vf_count;
     pf->pf_pool = config->vf_count;
-    // 82599 §7.10.2.7.2: as many queues a pool as the number of pools leaves.
+    // 82599 §7.10: as many queues a pool as the number of pools leaves.
     pf->queues_per_pool = config->vf_count < 32 ? 4 : 2;
     pf->api_max = config->mailbox_api_max;
     pf->frame_limit = config->mtu ? config->mtu + PF_FRAME_OVERHEAD : 0;
@@ -248,7 +248,7 @@ int pf_driver_open(struct driver_bus *bus, const struct pf_config *config, struc
         free_driver(pf);
         return ret;
     }
-    // Mailboxes work from here on (4.6.10.2.2).
+    // Mailboxes work from here on (4.6.10).
     driver_reg_update(bus, HW_CTRL_EXT, 0, HW_CTRL_EXT_PFRSTD);
     pf->link_up = driver_reg_read(bus, HW_LINKS) & HW_LINKS_UP;
     log_info("pf %s: MAC %02x:%02x:%02x:%02x:%02x:%02x, %u VFs with %u queue pairs each, link %s",

@@ -59,7 +59,7 @@ void pf_filter_set_multicast(struct pf_filter *f, unsigned pool, const uint16_t 
                              unsigned count);
 
 // Fills the unicast overflow table while any pool is promiscuous: then every unicast frame is an
-// overflow packet, and goes to the pools whose PFVML2FLT.ROPE is set (82599 §7.10.3.3).
+// overflow packet, and goes to the pools whose PFVML2FLT.ROPE is set (82599 §7.10.3).
 void pf_filter_set_promiscuous(struct pf_filter *f, unsigned pool, bool on);
 
 #endif

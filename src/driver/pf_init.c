@@ -17,7 +17,7 @@
 #define EERD_TRIES       1000u
 #define SECRX_TRIES      400u // 40 ms
 
-// Pointers to EEPROM sections that the checksum covers (82599 §6.2): words 3 … 0xe.
+// Pointers to EEPROM sections that the checksum covers (82599 §6): words 3 … 0xe.
 #define EEPROM_FIRST_POINTER 0x03u
 #define EEPROM_LAST_POINTER  0x0eu
 
@@ -135,7 +135,7 @@ static int check_eeprom(struct driver_bus *bus, char *error, size_t error_len)
     return 0;
 }
 
-// The card has loaded RAR 0 from the EEPROM (6.2.7).
+// The card has loaded RAR 0 from the EEPROM (6).
 static int read_mac(struct pf_driver *pf, char *error, size_t error_len)
 {
     uint32_t low = driver_reg_read(pf->bus, HW_RAL(0));
@@ -224,7 +224,7 @@ static void init_transmit(struct pf_driver *pf)
     driver_reg_update(bus, HW_DMATXCTL, 0, HW_DMATXCTL_TE);
 }
 
-// 4.6.10.1, 4.6.10.2: pools and the switch between them.
+// 4.6.10: pools and the switch between them.
 static void init_virtualization(struct pf_driver *pf)
 {
     struct driver_bus *bus = pf->bus;
@@ -245,7 +245,7 @@ static void init_virtualization(struct pf_driver *pf)
     for (unsigned i = 0; i < PF_POOLS; i++)
         driver_reg_write(bus, HW_PFVML2FLT(i), 0);
     // Drop when a ring is full, whatever the VF would like: a VF that does not take its frames
-    // must not hold up the others (7.10.3.1).
+    // must not hold up the others (7.10.3).
     for (unsigned i = 0; i < HW_QUEUES; i++)
         driver_reg_write(bus, HW_PFQDE, i << HW_PFQDE_INDEX_SHIFT | HW_PFQDE_WE | HW_PFQDE_QDE);
     for (unsigned i = 0; i < pf->vf_count; i++) {
@@ -328,7 +328,7 @@ void pf_init_stop(struct pf_driver *pf)
     struct driver_bus *bus = pf->bus;
 
     mask_interrupts(bus);
-    // VFs read RSTI from now on (4.6.10.2.4).
+    // VFs read RSTI from now on (4.6.10).
     driver_reg_update(bus, HW_CTRL_EXT, HW_CTRL_EXT_PFRSTD | HW_CTRL_EXT_DRV_LOAD, 0);
     for (unsigned i = 0; i < 2; i++) {
         driver_reg_write(bus, HW_PFVFRE(i), 0);

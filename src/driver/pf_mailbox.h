@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The PF's end of one VF's mailbox: takes messages out, puts answers and notices in, without ever
 // waiting for the VF. What can not be sent now (the VF holds the buffer, or has not read the last
-// answer yet) is kept and tried again until a named limit. 82599 §7.10.2.9. Private to src/driver.
+// answer yet) is kept and tried again until a named limit. 82599 §7.10. Private to src/driver.
 //
 // Two disciplines for the buffer's ownership (VFU, PFU):
 //   up to API 1.4  each side takes it for a moment, and gives it back with the same write that

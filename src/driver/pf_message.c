@@ -214,7 +214,7 @@ static void handle_reset(struct pf_driver *pf, unsigned vf, uint64_t now_ns)
     log_info("pf %s: VF %u: reset by its driver", pf->bus->name, vf);
     pf_vf_to_defaults(pf, vf);
     pf_mailbox_clear_memory(&v->mailbox);
-    // A VF reset does not clear the write-back addresses (82599 §4.2.2.2): the next owner's memory
+    // A VF reset does not clear the write-back addresses (82599 §4.2): the next owner's memory
     // must not be written at the last one's address.
     for (unsigned i = 0; i < pf->queues_per_pool; i++) {
         driver_reg_write(pf->bus, HW_TDWBAL(vf * pf->queues_per_pool + i), 0);

@@ -14,7 +14,7 @@
 #define PF_FRAME_OVERHEAD 18u   // Ethernet header and FCS: frame = MTU + 18
 #define PF_FRAME_STANDARD 1518u // with FCS
 #define PF_FRAME_MIN      68u   // least that a VF may ask for
-#define PF_FRAME_MAX      9728u // 82599 §8.2.3.22.9
+#define PF_FRAME_MAX      9728u // 82599 §8.2.3.22.13
 #define PF_NACK_REPEAT_MS 1000u // a VF that must start over is told so no more often than this
 #define PF_MULTICAST_TYPE 0u    // MCSTCTRL.MO: address bits 47:36
 #define PF_RSS_KEY_BYTES  40u

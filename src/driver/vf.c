@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A VF from reset to running: 82599 §4.6.10.2.3 (VF driver initialization), and what can be asked
+// A VF from reset to running: 82599 §4.6.10 (VF driver initialization), and what can be asked
 // of the PF afterwards. The data path is in vf_receive.c and vf_transmit.c.
 #include "driver/vf.h"
 
@@ -205,7 +205,7 @@ static int start_queues(struct vf_driver *vf)
     unsigned log2_queues = vf->config.queue_count > 1;
     int ret = vf_pool_create(vf);
 
-    // RQPL: how many queues RSS spreads over (82599 §8.3.5.3.1).
+    // RQPL: how many queues RSS spreads over (82599 §8.3).
     driver_reg_write(vf->bus, HW_VFPSRTYPE, log2_queues << HW_PSRTYPE_RQPL_SHIFT);
     for (unsigned i = 0; !ret && i < vf->config.queue_count; i++) {
         ret = vf_rx_create(vf, i);

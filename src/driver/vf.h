@@ -12,7 +12,7 @@
 #include "driver/bus.h"
 
 #define VF_QUEUES_MAX        2u
-#define VF_FRAME_BUFFERS_MAX 40u // buffers a frame to send (82599 §7.2.1.1)
+#define VF_FRAME_BUFFERS_MAX 40u // buffers a frame to send (82599 §7.2)
 #define VF_MULTICAST_MAX     30u // what one mailbox message holds
 
 struct vf_config {

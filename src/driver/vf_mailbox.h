@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The VF's end of its mailbox: a request and its answer, and notices from the PF. Ownership of the
-// buffer as up to API 1.4 (see pf_mailbox.h). 82599 §7.10.2.9. Private to src/driver.
+// buffer as up to API 1.4 (see pf_mailbox.h). 82599 §7.10. Private to src/driver.
 #ifndef VIREO_DRIVER_VF_MAILBOX_H
 #define VIREO_DRIVER_VF_MAILBOX_H
 

@@ -62,7 +62,7 @@ struct hw_tx_context_desc {
 #define HW_TXC_L4LEN_MASK     0x0000ff00u
 #define HW_TXC_MSS_SHIFT      16 // 16 bits
 
-// --- Transmit, legacy descriptor (82599 §7.2.3.2.1-2): DEXT clear ---
+// --- Transmit, legacy descriptor (82599 §7.2.3.2.2): DEXT clear ---
 struct hw_tx_legacy_desc {
     uint64_t buffer_addr;
     uint32_t cmd_cso_len;     // commands as in HW_TXD_*, CSO, length

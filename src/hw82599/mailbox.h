@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The PF-VF mailbox: bits of the hardware (82599 §7.10.2.9, §8.2.3.27, §8.3.5.1), and the messages
+// The PF-VF mailbox: bits of the hardware (82599 §7.10, §8.2.3.27, §8.3), and the messages
 // that Intel's PF and VF drivers send through it. The hardware never looks at a message.
 #ifndef VIREO_HW82599_MAILBOX_H
 #define VIREO_HW82599_MAILBOX_H

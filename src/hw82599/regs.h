@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-// PF and VF identity (82599 §9.3).
+// PF and VF identity (82599 §9).
 #define HW_VENDOR_ID     0x8086u
 #define HW_PF_DEVICE_ID  0x10fbu
 #define HW_VF_DEVICE_ID  0x10edu
@@ -28,7 +28,7 @@
 #define HW_POOLS         64u
 #define HW_QUEUES        128u
 
-// Capabilities in configuration space (82599 §9.3-9.5); some drivers hard-code them.
+// Capabilities in configuration space (82599 §9); some drivers hard-code them.
 #define HW_CAP_PM                 0x40u
 #define HW_CAP_MSI                0x50u
 #define HW_CAP_MSIX               0x70u

@@ -20,7 +20,7 @@
 #define BAR_IO              2u
 #define PF_BAR_MSIX         4u
 #define VF_BAR_MSIX         3u
-#define IO_ADDR             0u // IOADDR and IODATA in the I/O BAR (82599 §8.1.1.2)
+#define IO_ADDR             0u // IOADDR and IODATA in the I/O BAR (82599 §8.1)
 #define IO_DATA             4u
 
 struct vf_context {
@@ -49,7 +49,7 @@ struct window {
 static const struct window vf_window = {nic_vfwin_read, nic_vfwin_write};
 
 // Registers are 32 bits. A cycle of 64 is two, low half first; one of less than 32 reads the whole
-// register and takes its part, and writes nothing: the 82599 does not support those (§8.1.1.1).
+// register and takes its part, and writes nothing: the 82599 does not support those (§8.1).
 static uint64_t cycle_read(const struct window *window, struct nic_port *port, unsigned vf,
                            uint64_t offset, unsigned len)
 {
@@ -408,7 +408,7 @@ void nic_card_poll_links(struct nic_card *card)
         nic_port_link_poll(card->port[i]);
 }
 
-// The PF's own pool: the default pool where there are pools (82599 §8.2.3.27, PFVTCTL).
+// The PF's own pool: the default pool where there are pools (82599 §8.2.3.27.1 PFVTCTL).
 static unsigned pf_pool(const struct nic_port *port)
 {
     uint32_t vtctl = nic_reg(port, HW_PFVTCTL);

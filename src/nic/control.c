@@ -51,7 +51,7 @@ void nic_port_reset(struct nic_port *port, bool all)
 
 void nic_port_vfs_changed(struct nic_port *port)
 {
-    // GCR_EXT.VT_Mode: none, 16 pools of 8 queues, 32 of 4, 64 of 2 (82599 §8.2.3.4).
+    // GCR_EXT.VT_Mode: none, 16 pools of 8 queues, 32 of 4, 64 of 2 (82599 §8.2.3.4.12).
     static const uint8_t queues[4] = {0, 8, 4, 2};
     unsigned pools;
 

@@ -15,7 +15,7 @@
     96u                         // payload pieces: 40 descriptors, each may cross a page: at most
                                 // 40 + 40 + 9728 / 4096
 #define NIC_FRAME_LEN_MIN 17u   // least that a driver may send (82599 §7.2.3.2.4 PAYLEN)
-#define NIC_FRAME_LEN_MAX 9728u // without FCS, with VLAN tags (82599 §8.2.3.22.9)
+#define NIC_FRAME_LEN_MAX 9728u // without FCS, with VLAN tags (82599 §8.2.3.22.13 MAXFRS)
 #define NIC_SOURCE_UPLINK (-1)
 
 struct nic_lane;

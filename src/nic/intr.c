@@ -65,7 +65,7 @@ static void fire(struct nic_port *port, struct nic_intr *intr, unsigned vector, 
     uint64_t bit = BIT64(vector);
 
     if (has_own_vectors(port, intr)) {
-        // A message masks its vector, and clears its cause (82599 §7.3.1.4-5).
+        // A message masks its vector, and clears its cause (82599 §7.3.1).
         // Deviation: a VF's auto mask does not ask for GPIE.EIAME, which is the PF's: its driver
         // cannot know, and relies on it.
         if (intr->is_vf || port->routes.auto_mask)
@@ -230,7 +230,7 @@ static void route_queue(struct nic_port *port, bool is_tx, unsigned queue)
     unsigned vector = entry & (vf < 0 ? HW_IVAR_VECTOR_MASK : HW_VTIVAR_VECTOR_MASK);
 
     if (vf < 0 && !port->routes.msix)
-        vector &= 0xf; // an EICR bit (82599 §7.3.4.2)
+        vector &= 0xf; // an EICR bit (82599 §7.3.4)
     if (!(entry & HW_IVAR_VALID) || vector >= intr->vector_count)
         intr = NULL;
     port->routes.queue[is_tx][queue].intr = intr;
@@ -300,7 +300,7 @@ static uint32_t causes(const struct nic_intr *intr)
     return (uint32_t)(intr->cause & LEGACY_VECTORS) | other | (other ? HW_EICR_OTHER : 0);
 }
 
-// Without MSI-X, reading or writing EICR masks what EIAM says (82599 §7.3.1.4).
+// Without MSI-X, reading or writing EICR masks what EIAM says (82599 §7.3.1).
 static void auto_mask_on_access(struct nic_port *port, uint32_t bits)
 {
     uint32_t eiam = nic_reg(port, HW_EIAM);

@@ -104,7 +104,7 @@ static bool parse_advanced(struct nic_packet *p, uint32_t cmd, uint32_t olinfo,
     return true;
 }
 
-// The pool's rules for tags (82599 §8.2.3.27.13 PFVMVIR).
+// The pool's rules for tags (82599 §8.2.3.27 PFVMVIR).
 static void apply_pool_vlan(struct nic_packet *p, const struct nic_derived *t, unsigned pool)
 {
     uint32_t vmvir = t->vt_mode ? t->vmvir[pool] : HW_PFVMVIR_VLANA_DESC;

@@ -36,7 +36,7 @@
 #include "nic/worker.h"
 #include "pci/function.h"
 
-#define NIC_REGS_LEN_BYTES 0x20000u // BAR0 is 512 KiB; registers end here (82599 §8.1.1)
+#define NIC_REGS_LEN_BYTES 0x20000u // BAR0 is 512 KiB; registers end here (82599 §8.1)
 
 // What one VF has of its own behind its window, not in the register file (vfwin.c).
 struct nic_vf_regs {
@@ -124,7 +124,7 @@ struct nic_port *nic_card_port(struct nic_card *card, unsigned index);
 // (worker.c)
 void nic_worker_kick(struct nic_card *card);
 
-// Pools (82599 §7.10.2, GPIE.VT_Mode / MTQC / MRQC / PFVTCTL): how queues belong to pools, which is
+// Pools (82599 §7.10, GPIE.VT_Mode / MTQC / MRQC / PFVTCTL): how queues belong to pools, which is
 // what receive and switching go by. Without virtualisation every queue is the PF's.
 static inline unsigned nic_pool_of_queue(const struct nic_port *port, unsigned queue)
 {

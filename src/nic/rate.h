@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The rate limit of one transmit queue (82599 §7.7.2.2, RTTBCNRC): after each frame the queue waits
+// The rate limit of one transmit queue (82599 §8.2.3.10.16 RTTBCNRC): after each frame the queue waits
 // for as many times the frame's time on a 10 Gbit/s wire as the rate factor says. Private to
 // src/nic. Threads: the worker; `factor` changes with the gate closed.
 #ifndef VIREO_NIC_RATE_H

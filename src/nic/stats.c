@@ -120,7 +120,7 @@ static uint64_t one(const struct nic_port *port, const struct source *source, si
     return source->octets ? value + FCS_BYTES * load(port, source->frames + base) : value;
 }
 
-// Which of the 16 queue counters a queue counts in (82599 §8.2.3.23, RQSMR and TQSM).
+// Which of the 16 queue counters a queue counts in (82599 §8.2.3.23.71 RQSMR, .73 TQSM).
 static unsigned counter_of_queue(const struct nic_port *port, bool is_tx, unsigned queue)
 {
     uint32_t map = nic_reg(port, is_tx ? HW_TQSM(queue / 4) : HW_RQSMR(queue / 4));

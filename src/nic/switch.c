@@ -47,7 +47,7 @@ static bool port_accepts(const struct nic_derived *t, const struct nic_frame *fr
     return t->unicast_promisc || hash_table_has(t, t->uta, dst);
 }
 
-// Candidates by destination address (82599 §7.10.3.3 and §7.10.3.4, steps 1-5).
+// Candidates by destination address (82599 §7.10.3).
 static uint64_t pools_by_mac(const struct nic_derived *t, uint64_t dst,
                              const struct nic_mac_slot *exact)
 {
@@ -65,7 +65,7 @@ static uint64_t pools_by_mac(const struct nic_derived *t, uint64_t dst,
     return pools;
 }
 
-// Anti-spoofing (82599 §7.10.3.9.1-2): the source address must be one of the pool's filters, and a
+// Anti-spoofing (82599 §7.10.3): the source address must be one of the pool's filters, and a
 // tag one of its VLANs.
 static bool is_spoofed(const struct nic_derived *t, const struct nic_frame *frame, uint64_t self)
 {
@@ -138,7 +138,7 @@ void nic_switch_decide(const struct nic_derived *t, const struct nic_frame *fram
         decide_from_pool(t, frame, dst, out);
     else
         out->uplink = true;
-    // Without replication a frame has one receiver (82599 §7.10.3.5): the lowest pool of several.
+    // Without replication a frame has one receiver (82599 §7.10.3): the lowest pool of several.
     if (!t->replication && out->pools)
         out->pools &= -out->pools;
 }

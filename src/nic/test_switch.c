@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The switch's tables, row by row of 82599 §7.10.3.3 and §7.10.3.4, on tables made by hand.
+// The switch's tables, row by row of 82599 §7.10.3, on tables made by hand.
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

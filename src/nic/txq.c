@@ -340,7 +340,7 @@ static void add_sums(struct nic_port *port, unsigned queue, const struct round *
     nic_count(&total->loopback_bytes, sums->loopback_bytes);
 }
 
-// Whether the port lets this queue send (82599 §8.2.3.27.6 PFVFTE).
+// Whether the port lets this queue send (82599 §8.2.3.27 PFVFTE).
 static bool may_send(const struct nic_port *port, unsigned queue)
 {
     const struct nic_txq *q = &port->txq[queue];

@@ -18,7 +18,7 @@ struct nic_port;
 #define NIC_TXQ_BATCH   64u  // descriptors fetched at once: more than the largest packet has
 #define NIC_TXQ_BATCHES 2u   // of them that one queue may send in a round
 #define NIC_TXQ_FRAMES  128u // frames one queue may send in a round: a packet may be many segments
-#define NIC_TX_DESC_MAX 40u  // data descriptors a packet (82599 §7.2.1.1)
+#define NIC_TX_DESC_MAX 40u  // data descriptors a packet (82599 §7.2)
 #define NIC_TX_CONTEXTS 2u
 
 struct nic_txq {

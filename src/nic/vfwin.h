@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A VF's BAR0: windows onto the port's register file, and what is the VF's own (82599 §7.10.2.7,
+// A VF's BAR0: windows onto the port's register file, and what is the VF's own (82599 §7.10,
 // §8.3). Everything here comes from a guest. Control thread. Private to src/nic.
 #ifndef VIREO_NIC_VFWIN_H
 #define VIREO_NIC_VFWIN_H

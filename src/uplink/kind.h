@@ -18,8 +18,8 @@ struct uplink_ops {
     // len_bytes = all of iov, UPLINK_FRAME_MIN … UPLINK_FRAME_MAX. 0 or -errno. Several threads at
     // a time, and one in receive().
     int (*send)(struct uplink *up, const struct iovec *iov, unsigned iov_count, size_t len_bytes);
-    // As uplink_receive(); what it gives up on it counts with uplink_count_rx_drop().
-    int (*receive)(struct uplink *up, uint8_t *buf, size_t buf_len);
+    // As uplink_receive(); what it gives up on it counts in rx_drops.
+    int (*receive)(struct uplink *up, struct uplink_frame *out, unsigned max);
     int (*wait_fd)(const struct uplink *up);
     bool (*link_is_up)(const struct uplink *up); // NULL: always
 };

@@ -35,11 +35,11 @@ static int null_send(struct uplink *up, const struct iovec *iov, unsigned iov_co
     return 0;
 }
 
-static int null_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
+static int null_receive(struct uplink *up, struct uplink_frame *out, unsigned max)
 {
     (void)up;
-    (void)buf;
-    (void)buf_len;
+    (void)out;
+    (void)max;
     return 0;
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The pcap uplink: what comes down the cable is read from a capture, what goes up is recorded to
-// another. Classic pcap and pcapng, micro- and nanoseconds, by libpcap; Ethernet only.
-//
-// Both ends are regular files (checked): a pipe could block the worker.
+// The pcap uplink: what comes down the cable is read from a capture (capture.h), what goes up is
+// recorded to another.
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -18,9 +16,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "uplink/capture.h"
 #include "uplink/kind.h"
 
-// Records that are passed over in one uplink_receive() before the caller gets a turn.
+// Records that are passed over in one search before the caller gets a turn.
 #define PCAP_SKIPS_MAX 64u
 // A longer pause between two frames of a capture is cut to this.
 #define PCAP_GAP_MAX_NS (60 * NS_PER_S)
@@ -32,7 +31,7 @@
 // How far the replay is.
 enum replay_state {
     REPLAY_SEARCHING, // no frame at hand: read on
-    REPLAY_HOLDING,   // `frame` goes out at due_ns
+    REPLAY_HOLDING,   // `held` goes out at due_ns
     REPLAY_ENDED,
 };
 
@@ -40,8 +39,9 @@ struct pcap_uplink {
     struct uplink up;
     struct uplink_config config;
 
-    pcap_t *replay;
+    struct capture *replay;
     int timer_fd; // expires when the next frame is due; stays readable until it is set anew
+    uint64_t armed_ns; // what for, 0: for nothing
     enum replay_state state;
     uint64_t due_ns;
     uint64_t last_stamp_ns;    // capture time of the frame before
@@ -49,8 +49,7 @@ struct pcap_uplink {
     uint64_t second_start_ns;  // replay_pps: frames count from here …
     uint32_t frames_in_second; // … and it moves on each full second, so that nothing drifts
     bool frames_in_pass;       // this pass over the file had a frame that could go out
-    uint32_t frame_len;
-    uint8_t frame[UPLINK_FRAME_MAX];
+    struct uplink_frame held;
 
     pcap_t *record_format;
     pthread_mutex_t record_lock; // workers record in turn
@@ -63,71 +62,22 @@ static struct pcap_uplink *pcap_of(const struct uplink *up)
     return (struct pcap_uplink *)up;
 }
 
-// A regular file as a stream, or -errno with a sentence. O_NONBLOCK: opening a FIFO must not hang.
-static int regular_file_open(const char *path, int flags, const char *mode, FILE **out,
-                             struct stat *st, char *error, size_t error_len)
-{
-    int fd = open(path, flags | O_NONBLOCK | O_CLOEXEC, 0644);
-    int ret = 0;
-
-    if (fd < 0 || fstat(fd, st))
-        ret = -errno;
-    else if (!S_ISREG(st->st_mode))
-        ret = -EINVAL;
-    if (!ret) {
-        *out = fdopen(fd, mode);
-        if (*out)
-            return 0;
-        ret = -errno;
-    }
-    snprintf(error, error_len, "pcap %s: %s", path,
-             ret == -EINVAL ? "not a regular file" : strerror(-ret));
-    if (fd >= 0)
-        close(fd);
-    return ret;
-}
-
-static int replay_open(const char *path, pcap_t **out, struct stat *st, char *error,
-                       size_t error_len)
-{
-    char why[PCAP_ERRBUF_SIZE];
-    FILE *file;
-    pcap_t *pcap;
-    int link_type;
-    int ret = regular_file_open(path, O_RDONLY, "r", &file, st, error, error_len);
-
-    if (ret)
-        return ret;
-    pcap = pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, why);
-    if (!pcap) {
-        snprintf(error, error_len, "pcap %s: no capture that can be read: %s", path, why);
-        fclose(file);
-        return -EINVAL;
-    }
-    link_type = pcap_datalink(pcap);
-    if (link_type != DLT_EN10MB) {
-        const char *name = pcap_datalink_val_to_name(link_type);
-        snprintf(error, error_len,
-                 "pcap %s: link type %s, not Ethernet (EN10MB): capture on an Ethernet interface, "
-                 "not on 'any'",
-                 path, name ? name : "unknown");
-        pcap_close(pcap);
-        return -EINVAL;
-    }
-    *out = pcap;
-    return 0;
-}
-
 static int record_open(struct pcap_uplink *p, const struct stat *replay_st, char *error,
                        size_t error_len)
 {
     const char *path = p->config.record_path;
     struct stat st;
     FILE *file;
-    int ret = regular_file_open(path, O_WRONLY | O_CREAT, "w", &file, &st, error, error_len);
+    int fd, ret = capture_regular_file(path, O_WRONLY | O_CREAT, &fd, &st, error, error_len);
 
     if (ret)
         return ret;
+    file = fdopen(fd, "w");
+    if (!file) {
+        snprintf(error, error_len, "pcap %s: out of memory", path);
+        close(fd);
+        return -ENOMEM;
+    }
     if (replay_st && st.st_dev == replay_st->st_dev && st.st_ino == replay_st->st_ino) {
         snprintf(error, error_len,
                  "pcap %s: is also the capture to replay: recording would overwrite it", path);
@@ -162,8 +112,7 @@ static void pcap_uplink_close(struct uplink *up)
 {
     struct pcap_uplink *p = pcap_of(up);
 
-    if (p->replay)
-        pcap_close(p->replay);
+    capture_close(p->replay);
     if (p->timer_fd >= 0)
         close(p->timer_fd);
     if (p->record)
@@ -181,13 +130,16 @@ static void replay_arm(struct pcap_uplink *p, uint64_t due_ns)
         .it_value = {.tv_sec = (time_t)(due_ns / NS_PER_S), .tv_nsec = (long)(due_ns % NS_PER_S)},
     };
 
+    if (p->armed_ns == due_ns)
+        return;
+    p->armed_ns = due_ns;
     timerfd_settime(p->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
 // Sets due_ns of the frame that was just read.
-static void replay_schedule(struct pcap_uplink *p, const struct pcap_pkthdr *header)
+static void replay_schedule(struct pcap_uplink *p, uint64_t stamp_ns)
 {
-    uint64_t stamp_ns, gap_ns = 0;
+    uint64_t gap_ns = 0;
 
     if (p->config.replay_pps) {
         if (p->frames_in_second == p->config.replay_pps) {
@@ -198,9 +150,8 @@ static void replay_schedule(struct pcap_uplink *p, const struct pcap_pkthdr *hea
         p->frames_in_second++;
         return;
     }
-    // tv_usec holds nanoseconds here. Stamps are the file's word: wrapping arithmetic, and gaps
-    // that go backwards or are absurd are cut.
-    stamp_ns = (uint64_t)header->ts.tv_sec * NS_PER_S + (uint64_t)header->ts.tv_usec;
+    // Stamps are the file's word: wrapping arithmetic, and gaps that go backwards or are absurd are
+    // cut.
     if (p->have_stamp && (int64_t)(stamp_ns - p->last_stamp_ns) > 0)
         gap_ns = stamp_ns - p->last_stamp_ns;
     p->due_ns += gap_ns < PCAP_GAP_MAX_NS ? gap_ns : PCAP_GAP_MAX_NS;
@@ -219,19 +170,15 @@ static void replay_end(struct pcap_uplink *p, const char *why)
 static void replay_restart(struct pcap_uplink *p)
 {
     char error[512];
-    struct stat st;
-    pcap_t *again;
 
     if (!p->frames_in_pass) {
         replay_end(p, "no frame in it can be sent");
         return;
     }
-    if (replay_open(p->config.replay_path, &again, &st, error, sizeof error)) {
+    if (capture_rewind(p->replay, error, sizeof error)) {
         replay_end(p, error);
         return;
     }
-    pcap_close(p->replay);
-    p->replay = again;
     p->frames_in_pass = false;
     p->have_stamp = false;
     p->due_ns += PCAP_LOOP_GAP_NS;
@@ -241,60 +188,47 @@ static void replay_restart(struct pcap_uplink *p)
 static void replay_search(struct pcap_uplink *p)
 {
     for (unsigned n = 0; n < PCAP_SKIPS_MAX && p->state == REPLAY_SEARCHING; n++) {
-        struct pcap_pkthdr *header;
-        const u_char *data;
-        int ret = pcap_next_ex(p->replay, &header, &data);
+        struct capture_record record;
+        const char *why = NULL;
+        int ret = capture_next(p->replay, &record, &why);
 
-        if (ret == PCAP_ERROR_BREAK) {
-            if (p->config.replay_loop)
-                replay_restart(p);
-            else
-                replay_end(p, NULL);
+        if (!ret && p->config.replay_loop) {
+            replay_restart(p);
         } else if (ret != 1) {
-            replay_end(p, pcap_geterr(p->replay));
-        } else if (header->caplen != header->len || header->len < UPLINK_FRAME_MIN ||
-                   header->len > UPLINK_FRAME_MAX) {
-            // Cut by the snap length, a runt, or larger than the cable takes.
+            replay_end(p, ret ? why : NULL);
+        } else if (!record.data) {
             uplink_count(&p->up.rx_drops, 1);
         } else {
-            memcpy(p->frame, data, header->len);
-            p->frame_len = header->len;
+            p->held = (struct uplink_frame){record.data, record.len_bytes};
             p->frames_in_pass = true;
-            replay_schedule(p, header);
+            replay_schedule(p, record.stamp_ns);
             p->state = REPLAY_HOLDING;
         }
     }
 }
 
-static int pcap_uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
+static int pcap_uplink_receive(struct uplink *up, struct uplink_frame *out, unsigned max)
 {
     struct pcap_uplink *p = pcap_of(up);
-    uint64_t now_ns;
-    uint32_t len;
+    uint64_t now_ns = clock_now_ns();
+    unsigned n = 0;
 
-    if (!p->replay || p->state == REPLAY_ENDED)
+    if (!p->replay)
         return 0;
-    if (p->state == REPLAY_SEARCHING)
-        replay_search(p); // the timer has expired: the fd stays readable until this finds one
-    now_ns = clock_now_ns();
-    if (p->state != REPLAY_HOLDING)
-        return 0;
-    if (p->due_ns > now_ns) {
-        replay_arm(p, p->due_ns);
-        return 0;
+    while (n < max) {
+        if (p->state == REPLAY_SEARCHING)
+            replay_search(p);
+        // While it finds none, the timer has expired: the fd stays readable.
+        if (p->state != REPLAY_HOLDING)
+            break;
+        if (p->due_ns > now_ns) {
+            replay_arm(p, p->due_ns);
+            break;
+        }
+        out[n++] = p->held;
+        p->state = REPLAY_SEARCHING;
     }
-    p->state = REPLAY_SEARCHING;
-    len = p->frame_len;
-    if (len > buf_len) {
-        uplink_count(&up->rx_drops, 1);
-        len = 0;
-    } else {
-        memcpy(buf, p->frame, len);
-    }
-    replay_search(p);
-    if (p->state == REPLAY_HOLDING && p->due_ns > now_ns)
-        replay_arm(p, p->due_ns);
-    return (int)len;
+    return (int)n;
 }
 
 static int record_frame(struct pcap_uplink *p, const struct iovec *iov, unsigned iov_count,
@@ -359,7 +293,8 @@ static int pcap_uplink_open(const struct uplink_config *config, struct uplink **
     pthread_mutex_init(&p->record_lock, NULL);
     p->timer_fd = -1;
     if (config->replay_path[0])
-        ret = replay_open(config->replay_path, &p->replay, &replay_st, error, error_len);
+        ret = capture_open(config->replay_path, CAPTURE_MEMORY_MAX, &p->replay, &replay_st, error,
+                           error_len);
     if (!ret && config->record_path[0])
         ret = record_open(p, config->replay_path[0] ? &replay_st : NULL, error, error_len);
     if (!ret && p->replay) {

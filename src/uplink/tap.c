@@ -16,14 +16,17 @@
 #include "uplink/kind.h"
 
 #define TAP_DEVICE "/dev/net/tun"
-// Frames thrown away in one uplink_receive() before it gives the caller a turn.
-#define TAP_SKIPS_MAX 16u
+// Frames read in one uplink_receive() before it gives the caller a turn, those thrown away among
+// them. A tap has no way to read several at once.
+#define TAP_READS_MAX (UPLINK_BATCH + 16u)
 
 struct tap {
     struct uplink up;
     int fd;
     int control_fd; // any socket of the interface's network namespace: its flags are asked there
     char ifname[IFNAMSIZ];
+    // A tap cuts a frame that is longer than the read without a word; one byte more shows it.
+    uint8_t received[UPLINK_BATCH][UPLINK_FRAME_MAX + 1];
 };
 
 static struct tap *tap_of(const struct uplink *up)
@@ -190,21 +193,27 @@ static int tap_send(struct uplink *up, const struct iovec *iov, unsigned iov_cou
     return (size_t)n == len_bytes ? 0 : -EIO;
 }
 
-static int tap_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
+static int tap_receive(struct uplink *up, struct uplink_frame *out, unsigned max)
 {
-    for (unsigned skips = 0; skips < TAP_SKIPS_MAX; skips++) {
-        // A tap cuts a frame that is longer than the read without a word; one byte more shows it.
-        uint8_t spill;
-        struct iovec iov[] = {{buf, buf_len}, {&spill, 1}};
-        ssize_t n = readv(tap_of(up)->fd, iov, 2);
+    struct tap *tap = tap_of(up);
+    unsigned n = 0;
 
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR ? 0 : -EIO;
-        if (n >= UPLINK_FRAME_MIN && (size_t)n <= buf_len)
-            return (int)n;
-        uplink_count(&up->rx_drops, 1);
+    for (unsigned reads = 0; n < max && reads < TAP_READS_MAX; reads++) {
+        ssize_t len = read(tap->fd, tap->received[n], sizeof tap->received[n]);
+
+        if (len < 0) {
+            if (n || errno == EAGAIN || errno == EINTR)
+                break;
+            return -EIO;
+        }
+        if (len < (ssize_t)UPLINK_FRAME_MIN || len > (ssize_t)UPLINK_FRAME_MAX) {
+            uplink_count(&up->rx_drops, 1);
+            continue;
+        }
+        out[n] = (struct uplink_frame){tap->received[n], (uint32_t)len};
+        n++;
     }
-    return 0;
+    return (int)n;
 }
 
 static int tap_wait_fd(const struct uplink *up)

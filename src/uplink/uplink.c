@@ -61,14 +61,17 @@ int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, uns
     return 0;
 }
 
-int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
+int uplink_receive(struct uplink *up, struct uplink_frame *out, unsigned max)
 {
-    int ret = up->ops->receive(up, buf, buf_len);
+    int ret = up->ops->receive(up, out, max);
+    uint64_t len_bytes = 0;
 
-    if (ret > 0) {
-        uplink_count(&up->rx_frames, 1);
-        uplink_count(&up->rx_bytes, (uint64_t)ret);
-    }
+    if (ret <= 0)
+        return ret;
+    for (int i = 0; i < ret; i++)
+        len_bytes += out[i].len_bytes;
+    uplink_count(&up->rx_frames, (uint64_t)ret);
+    uplink_count(&up->rx_bytes, len_bytes);
     return ret;
 }
 

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-// Largest frame: 9728-byte jumbo frame (82599 §8.2.3.22.9 MAXFRS) + two VLAN tags; FCS not carried.
+// Largest frame: 9728-byte jumbo frame (82599 §8.2.3.22.13 MAXFRS) + two VLAN tags; FCS not carried.
 #define UPLINK_FRAME_MAX 9736u
 
 enum uplink_kind { UPLINK_NULL, UPLINK_TAP, UPLINK_PCAP };
@@ -18,7 +18,8 @@ enum uplink_kind { UPLINK_NULL, UPLINK_TAP, UPLINK_PCAP };
 struct uplink_config {
     enum uplink_kind kind;
     char ifname[16];       // tap: interface to create or attach to
-    char replay_path[256]; // pcap: capture to receive from, "" for none
+    char replay_path[256]; // pcap: capture to receive from, "" for none; one of at most 128 MiB is
+                           // read when the uplink is opened, and not again
     char record_path[256]; // pcap: capture to record what is sent, "" for none
     bool replay_loop;      // pcap: start over at the end
     uint32_t replay_pps;   // pcap: packets per second; 0: by the capture's own timestamps
@@ -26,6 +27,13 @@ struct uplink_config {
 
 struct uplink;
 
+// A frame that came in.
+struct uplink_frame {
+    const uint8_t *data; // the uplink's own memory, which nobody else writes
+    uint32_t len_bytes;  // 14 … UPLINK_FRAME_MAX
+};
+
+#define UPLINK_BATCH       32u // frames that are received at once
 #define UPLINK_SENDERS_MAX 8u
 
 struct uplink_counts {
@@ -42,8 +50,9 @@ void uplink_close(struct uplink *up);
 // calling worker's own number: several may send at a time. 0, or -errno: dropped and counted
 // (-EAGAIN: the far end's queue is full, -EMSGSIZE, -EIO).
 int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, unsigned iov_count);
-// One frame into buf (UPLINK_FRAME_MAX bytes): its length, 0 where none waits, -errno.
-int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len);
+// Frames that wait, at most `max` (1 … UPLINK_BATCH), in their order: how many, 0 where none does,
+// -errno. They stay where they are until the next call, or the uplink is closed.
+int uplink_receive(struct uplink *up, struct uplink_frame *out, unsigned max);
 // An fd that polls readable while frames wait, or -1 where the kind never receives.
 int uplink_wait_fd(const struct uplink *up);
 bool uplink_link_is_up(const struct uplink *up);
