@@ -193,22 +193,19 @@ static bool frame_from_cable(struct nic_port *port, struct nic_frame *frame, con
 unsigned nic_forward_from_cable(struct nic_port *port)
 {
     struct nic_lane *lane = nic_lane_of_cable(port);
-    uint8_t buf[UPLINK_FRAME_MAX];
+    struct uplink_frame in[NIC_CABLE_BATCH];
     struct nic_frame frame;
-    unsigned n;
+    int n = uplink_receive(port->uplink, in, NIC_CABLE_BATCH);
 
+    if (n <= 0)
+        return 0;
     frame.lane = lane;
-    for (n = 0; n < NIC_CABLE_BATCH; n++) {
-        int len = uplink_receive(port->uplink, buf, sizeof buf);
-
-        if (len <= 0)
-            break;
-        // Taken from the uplink even where nobody is to have it: a receiver that is off loses
-        // frames, it does not store them.
-        if (port->derived.rx_enabled && !port->derived.mac_loopback &&
-            frame_from_cable(port, &frame, buf, (uint32_t)len))
+    // Taken from the uplink even where nobody is to have them: a receiver that is off loses frames,
+    // it does not store them.
+    for (int i = 0; i < n && port->derived.rx_enabled && !port->derived.mac_loopback; i++) {
+        if (frame_from_cable(port, &frame, in[i].data, in[i].len_bytes))
             deliver_from_cable(port, &frame);
     }
     nic_rxq_flush(port, lane);
-    return n;
+    return (unsigned)n;
 }

@@ -8,11 +8,12 @@
 #include <stdint.h>
 
 #include "nic/frame.h"
+#include "uplink/uplink.h"
 
 struct nic_port;
 struct nic_txq;
 
-#define NIC_CABLE_BATCH 32u // frames taken from the uplink in a round
+#define NIC_CABLE_BATCH UPLINK_BATCH // frames taken from the uplink in a round
 
 // What an earlier attempt to forward the same frame has done already.
 struct nic_forwarded {

@@ -18,6 +18,7 @@
 #include "nic/nic.h"
 #include "nic/port.h"
 #include "pci/access.h"
+#include "uplink/uplink.h"
 
 #define TEST_IOVA 0x40000000ull
 #ifndef TEST_MEM_BYTES
@@ -35,8 +36,9 @@ struct uplink {
     bool link_up;
     unsigned sent_count;
     size_t sent_len;
-    // What comes in: uplink_receive()'s answer. NULL: nothing ever.
+    // What comes in, one by one: its length, or 0 where none waits. NULL: nothing ever.
     int (*next)(struct uplink *up, uint8_t *buf, size_t buf_len);
+    uint8_t in[UPLINK_BATCH][UPLINK_FRAME_MAX];
 };
 
 struct test_card {
@@ -69,9 +71,18 @@ int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, uns
     return 0;
 }
 
-int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
+int uplink_receive(struct uplink *up, struct uplink_frame *out, unsigned max)
 {
-    return up->next ? up->next(up, buf, buf_len) : 0;
+    unsigned n = 0;
+    int len;
+
+    for (; n < max && up->next; n++) {
+        len = up->next(up, up->in[n], sizeof up->in[n]);
+        if (len <= 0)
+            break;
+        out[n] = (struct uplink_frame){up->in[n], (uint32_t)len};
+    }
+    return (int)n;
 }
 
 int uplink_wait_fd(const struct uplink *up)

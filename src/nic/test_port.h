@@ -72,13 +72,14 @@ int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, uns
     return 0;
 }
 
-int uplink_receive(struct uplink *up, uint8_t *buf, size_t buf_len)
+int uplink_receive(struct uplink *up, struct uplink_frame *out, unsigned max)
 {
-    if (up->waiting_at == up->waiting_count)
-        return 0;
-    assert_true(up->waiting[up->waiting_at].len <= buf_len);
-    memcpy(buf, up->waiting[up->waiting_at].bytes, up->waiting[up->waiting_at].len);
-    return (int)up->waiting[up->waiting_at++].len;
+    unsigned n = 0;
+
+    for (; n < max && up->waiting_at < up->waiting_count; n++, up->waiting_at++)
+        out[n] = (struct uplink_frame){up->waiting[up->waiting_at].bytes,
+                                       (uint32_t)up->waiting[up->waiting_at].len};
+    return (int)n;
 }
 
 int uplink_wait_fd(const struct uplink *up)

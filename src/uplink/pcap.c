@@ -40,7 +40,7 @@ struct pcap_uplink {
     struct uplink_config config;
 
     struct capture *replay;
-    int timer_fd; // expires when the next frame is due; stays readable until it is set anew
+    int timer_fd;      // expires when the next frame is due; stays readable until it is set anew
     uint64_t armed_ns; // what for, 0: for nothing
     enum replay_state state;
     uint64_t due_ns;

@@ -10,7 +10,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-// Largest frame: 9728-byte jumbo frame (82599 §8.2.3.22.13 MAXFRS) + two VLAN tags; FCS not carried.
+// Largest frame: 9728-byte jumbo frame (82599 §8.2.3.22.13 MAXFRS) + two VLAN tags; FCS not
+// carried.
 #define UPLINK_FRAME_MAX 9736u
 
 enum uplink_kind { UPLINK_NULL, UPLINK_TAP, UPLINK_PCAP };
