@@ -201,7 +201,9 @@ int main(int argc, char **argv)
         vf_close(&p);
         // The PF wants us to start over, and takes its time to be there again.
     } while ((ret == -EIO || (ran && ret == -ETIMEDOUT)) && !stop && !sleep(1));
-    printf("vf-ping: answered %llu %s and %llu echo requests, ignored %llu frames\n", p.host.asked,
-           p.host.family == AF_INET6 ? "solicitations" : "ARP", p.host.echoes, p.ignored);
+    if (ran)
+        printf("vf-ping: answered %llu %s and %llu echo requests, ignored %llu frames\n",
+               p.host.asked, p.host.family == AF_INET6 ? "solicitations" : "ARP", p.host.echoes,
+               p.ignored);
     return ret ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -81,20 +81,24 @@ static void on_signal(int number)
 static error_t option_parse(int key, char *arg, struct argp_state *state)
 {
     struct tap *t = state->input;
+    unsigned long mtu;
     char *end;
 
     switch (key) {
     case 'm':
-        t->mtu = (unsigned)strtoul(arg, &end, 10);
-        if (*end || t->mtu < MTU_MIN || t->mtu > MTU_MAX)
+        mtu = strtoul(arg, &end, 10);
+        if (*end || mtu < MTU_MIN || mtu > MTU_MAX)
             argp_error(state, "--mtu: %u to %u is wanted", MTU_MIN, MTU_MAX);
+        t->mtu = (unsigned)mtu;
         return 0;
     case 'p':
         t->promiscuous = true;
         return 0;
     case ARGP_KEY_ARG:
-        if (state->arg_num == 0 && (!*arg || strlen(arg) >= IFNAMSIZ))
-            argp_error(state, "'%s': an interface's name has 1 to %d letters", arg, IFNAMSIZ - 1);
+        // The kernel would take a % for a pattern, and refuse the others.
+        if (state->arg_num == 0 && (!*arg || strlen(arg) >= IFNAMSIZ || strpbrk(arg, "/:% \t\n")))
+            argp_error(state, "'%s': an interface's name has 1 to %d letters, none of them / : %%",
+                       arg, IFNAMSIZ - 1);
         if (state->arg_num > 1)
             argp_error(state, "one interface and one VF, no more");
         *(state->arg_num ? &t->where : &t->name) = arg;
@@ -338,8 +342,9 @@ int main(int argc, char **argv)
         vf_close(&t);
         // The PF wants us to start over, and takes its time to be there again.
     } while ((ret == -EIO || (ran && ret == -ETIMEDOUT)) && !stop && !sleep(1));
-    printf("vf-tap: %llu frames to the VF, %llu to the tap, %llu dropped\n", t.to_vf, t.to_tap,
-           t.dropped);
+    if (ran)
+        printf("vf-tap: %llu frames to the VF, %llu to the tap, %llu dropped\n", t.to_vf, t.to_tap,
+               t.dropped);
     if (t.fd >= 0)
         close(t.fd);
     if (t.control >= 0)

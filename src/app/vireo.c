@@ -3,6 +3,7 @@
 #include "app/vireo.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,8 @@ static const struct command commands[] = {
     {"version", "", 0, 0, true, false, vireo_version, "of this program and of the daemon", ""},
 };
 
+#define MEMORY_DIGITS_MAX 15u
+
 enum { OPTION_RUN_DIR = 0x100, OPTION_JSON, OPTION_MEMORY, OPTION_QEMU };
 
 // --- one command's arguments ---
@@ -106,6 +109,15 @@ static const struct argp_option memory_options[] = {
     {0}};
 static const struct argp_option no_options[] = {RUN_DIR_OPTION, {0}};
 
+// Digits without a leading 0, and at most one of K, M, G, T: QEMU judges the rest.
+static bool memory_is_good(const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+
+    return digits && digits <= MEMORY_DIGITS_MAX && text[0] != '0' &&
+           (!text[digits] || (strchr("KMGT", text[digits]) && !text[digits + 1]));
+}
+
 static error_t command_option(int key, char *arg, struct argp_state *state)
 {
     struct command_parse *p = state->input;
@@ -119,7 +131,7 @@ static error_t command_option(int key, char *arg, struct argp_state *state)
         return 0;
     case OPTION_MEMORY:
         // It becomes part of an argument's list.
-        if (!arg[0] || strspn(arg, "0123456789KMGT") != strlen(arg))
+        if (!memory_is_good(arg))
             argp_error(state, "--memory: found '%s'; allowed is a size like 512M or 4G", arg);
         p->inv->memory = arg;
         return 0;
@@ -144,6 +156,7 @@ static int command_run(const struct command *command, struct invocation *inv, in
 {
     struct command_parse parse = {command, inv};
     char name[64], *doc = NULL;
+    int status;
     struct argp argp = {
         .options = command->has_json     ? json_options
                    : command->has_memory ? memory_options
@@ -159,7 +172,13 @@ static int command_run(const struct command *command, struct invocation *inv, in
     argv[0] = name;
     argp_parse(&argp, argc, argv, 0, NULL, &parse);
     free(doc);
-    return command->run(inv);
+    status = command->run(inv);
+    // Who reads our output relies on the status: half a table is no success.
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "%s: cannot write the output: %s\n", name, strerror(errno));
+        status = EXIT_FAILURE;
+    }
+    return status;
 }
 
 // --- the program's own options, and which command it is ---
@@ -182,9 +201,11 @@ static void command_unknown(struct argp_state *state, const char *word)
 
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         names[i] = commands[i].name;
-    if (!strcmp(word, "vf") || !strcmp(word, "pci"))
+    if (!strcmp(word, "vf") || !strcmp(word, "pci") || !strcmp(word, "chassis"))
         argp_error(state, "which? There is %s",
-                   word[0] == 'v' ? "'vf list' and 'vf set'" : "'pci list' and 'pci dump'");
+                   word[0] == 'v'   ? "'vf list' and 'vf set'"
+                   : word[0] == 'p' ? "'pci list' and 'pci dump'"
+                                    : "'chassis qemu-args'");
     near = spelling_nearest(word, names, ARRAY_LEN(names));
     argp_error(state, "no command '%s'%s%s%s", word, near ? ": did you mean '" : "",
                near ? near : "", near ? "'?" : "");

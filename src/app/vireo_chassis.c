@@ -26,10 +26,8 @@ static json_t *info_get(const struct invocation *inv)
         ret = ctl_call(path, "chassis.info", NULL, CALL_TIMEOUT_MS, &result, error, sizeof error);
     if (!ret)
         return result;
-    fprintf(stderr,
-            "vireo: %s\n"
-            "vireo: is 'vireod --chassis --run-dir %s' running?\n",
-            error, inv->run_dir);
+    fprintf(stderr, "vireo: %s: is 'vireod --chassis --run-dir %s' running?\n", error,
+            inv->run_dir);
     return NULL;
 }
 
@@ -57,8 +55,11 @@ int vireo_chassis_qemu_args(const struct invocation *inv)
     const char *end = isatty(STDOUT_FILENO) ? " \\\n" : "\n";
     json_t *info = vireo_qemu_is_good(inv) ? info_get(inv) : NULL;
 
+    char *socket;
+
     if (!info)
         return EXIT_FAILURE;
+    socket = json_dumps(json_object_get(info, "socket"), JSON_ENCODE_ANY); // quoted as JSON has it
     if (json_integer_value(json_object_get(info, "client_pid")))
         fprintf(stderr, "vireo: note: PID %" JSON_INTEGER_FORMAT " has this card now\n",
                 json_integer_value(json_object_get(info, "client_pid")));
@@ -70,8 +71,9 @@ int vireo_chassis_qemu_args(const struct invocation *inv)
         printf("%s", end);
     }
     printf("-device %s{\"driver\":\"vfio-user-pci\",\"bus\":\"pcie.0\",\"addr\":\"0x%x\","
-           "\"rombar\":0,\"socket\":{\"type\":\"unix\",\"path\":\"%s\"}}%s\n",
-           quote, CHASSIS_CARRIER_SLOT, json_string_value(json_object_get(info, "socket")), quote);
+           "\"rombar\":0,\"socket\":{\"type\":\"unix\",\"path\":%s}}%s\n",
+           quote, CHASSIS_CARRIER_SLOT, socket ? socket : "null", quote);
+    free(socket);
     json_decref(info);
     return EXIT_SUCCESS;
 }

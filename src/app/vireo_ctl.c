@@ -2,6 +2,7 @@
 // The commands that ask the daemon.
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "machine/run_dir.h"
+#include "text/printable.h"
 #include "text/table.h"
 #include "app/vireo.h"
 #include "ctl/ctl.h"
@@ -16,6 +18,21 @@
 #include "nic/nic.h"
 
 #define CALL_TIMEOUT_MS 5000u
+#define VLAN_MAX        4094u
+#define QOS_MAX         7u
+
+// One line on stderr, whatever it quotes.
+__attribute__((format(printf, 1, 2))) static void complain(const char *fmt, ...)
+{
+    char text[800];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    printable_make(text);
+    fprintf(stderr, "vireo: %s\n", text);
+}
 
 // Calls the daemon; takes over `params`. NULL where it failed, and it has been told.
 static json_t *call(const struct invocation *inv, const char *method, json_t *params)
@@ -29,11 +46,18 @@ static json_t *call(const struct invocation *inv, const char *method, json_t *pa
     json_decref(params);
     if (!ret)
         return result;
-    fprintf(stderr, "vireo: %s%s\n", error,
-            ret == -ENOENT && !strncmp(error, path, strlen(path)) ? ": is vireod running, with "
-                                                                    "this --run-dir?"
-            : ret == -ECONNREFUSED                                ? ": vireod is gone"
-                                                                  : "");
+    if (ret == -EPROTO && !strncmp(error, "no method", strlen("no method")))
+        complain(
+            "the daemon in %s has no '%s': it runs with --chassis, and the VM's kernel has the "
+            "VFs",
+            inv->run_dir, method);
+    else
+        complain("%s%s", error,
+                 ret == -ENOENT && !strncmp(error, path, strlen(path))
+                     ? ": is vireod running, with "
+                       "this --run-dir?"
+                 : ret == -ECONNREFUSED ? ": vireod is gone"
+                                        : "");
     return NULL;
 }
 
@@ -203,7 +227,7 @@ static int number_parse(const char *what, const char *text, unsigned max, unsign
     errno = 0;
     value = strtoul(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end || errno || value > max) {
-        fprintf(stderr, "vireo: %s: found '%s'; allowed is 0 to %u\n", what, text, max);
+        complain("%s: found '%s'; allowed is 0 to %u", what, text, max);
         return -EINVAL;
     }
     *out = (unsigned)value;
@@ -217,8 +241,7 @@ static int port_vf_parse(const struct invocation *inv, unsigned *port, unsigned 
     return ret ? ret : number_parse("VF", inv->args[1], PF_VFS_MAX - 1, vf);
 }
 
-// The value of one setting as JSON, or NULL with a sentence on stderr. What is in range is the
-// daemon's to say.
+// The value of one setting as JSON, or NULL with a sentence on stderr.
 static json_t *setting_parse(const char *key, const char *value)
 {
     bool is_flag = !strcmp(key, "spoofchk") || !strcmp(key, "trust");
@@ -231,19 +254,19 @@ static json_t *setting_parse(const char *key, const char *value)
             return json_true();
         if (!strcmp(value, no))
             return json_false();
-        fprintf(stderr, "vireo: %s: found '%s'; allowed is %s or %s\n", key, value, yes, no);
+        complain("%s: found '%s'; allowed is %s or %s", key, value, yes, no);
         return NULL;
     }
     if (!strcmp(key, "vlan") || !strcmp(key, "qos"))
-        return number_parse(key, value, 65535, &n) ? NULL : json_integer(n);
+        return number_parse(key, value, key[0] == 'v' ? VLAN_MAX : QOS_MAX, &n) ? NULL
+                                                                                : json_integer(n);
     if (!strcmp(key, "mac")) {
         json_t *text = json_string(value);
         if (!text)
-            fprintf(stderr, "vireo: mac: found bytes that are no text\n");
+            complain("mac: found bytes that are no text");
         return text;
     }
-    fprintf(stderr, "vireo: no setting '%s': there are mac, vlan, qos, spoofchk, trust, link\n",
-            key);
+    complain("no setting '%s': there are mac, vlan, qos, spoofchk, trust, link", key);
     return NULL;
 }
 
@@ -264,9 +287,15 @@ int vireo_vf_set(const struct invocation *inv)
             snprintf(key, sizeof key, "%.*s", (int)(equals - inv->args[i]), inv->args[i]);
             value = setting_parse(key, equals + 1);
         } else {
-            fprintf(stderr, "vireo: '%s': a setting is KEY=VALUE\n", inv->args[i]);
+            complain("'%s': a setting is KEY=VALUE", inv->args[i]);
         }
         if (!value) {
+            json_decref(params);
+            return EXIT_FAILURE;
+        }
+        if (json_object_get(params, key)) {
+            complain("%s: given twice", key);
+            json_decref(value);
             json_decref(params);
             return EXIT_FAILURE;
         }
@@ -281,9 +310,9 @@ int vireo_qemu_args(const struct invocation *inv)
 {
     const char *quote = isatty(STDOUT_FILENO) ? "'" : "";
     const char *end = isatty(STDOUT_FILENO) ? " \\\n" : "\n";
-    char path[4096] = "";
+    char path[4096] = "", *quoted;
     unsigned port, vf;
-    json_t *list, *entry;
+    json_t *list, *entry, *path_json;
     size_t i;
 
     if (port_vf_parse(inv, &port, &vf) || !vireo_qemu_is_good(inv))
@@ -303,7 +332,7 @@ int vireo_qemu_args(const struct invocation *inv)
     }
     json_decref(list);
     if (!path[0]) {
-        fprintf(stderr, "vireo: no VF %u on port %u: 'vireo vf list' shows all\n", vf, port);
+        complain("no VF %u on port %u: 'vireo vf list' shows all", vf, port);
         return EXIT_FAILURE;
     }
     // The daemon's path may be relative to its own directory: ours is the same only by chance.
@@ -313,13 +342,21 @@ int vireo_qemu_args(const struct invocation *inv)
         snprintf(path, sizeof path, "%s/port%u-vf%u.sock", dir ? dir : inv->run_dir, port, vf);
         free(dir);
     }
+    path_json = json_string(path);
+    quoted = json_dumps(path_json, JSON_ENCODE_ANY);
+    json_decref(path_json);
+    if (!quoted) {
+        complain("%s: QEMU takes a socket's path as JSON, which is UTF-8, and this is not", path);
+        return EXIT_FAILURE;
+    }
     printf("-machine q35,memory-backend=vireo-mem%s", end);
     printf("-object memory-backend-memfd,id=vireo-mem,size=%s,share=on%s", inv->memory, end);
     printf("-device pcie-root-port,id=vireo-%u-%u,chassis=%u%s", port, vf,
            1 + port * PF_VFS_MAX + vf, end);
     printf("-device %s{\"driver\":\"vfio-user-pci\",\"bus\":\"vireo-%u-%u\",\"rombar\":0,"
-           "\"socket\":{\"type\":\"unix\",\"path\":\"%s\"}}%s\n",
-           quote, port, vf, path, quote);
+           "\"socket\":{\"type\":\"unix\",\"path\":%s}}%s\n",
+           quote, port, vf, quoted, quote);
+    free(quoted);
     return EXIT_SUCCESS;
 }
 
@@ -361,7 +398,7 @@ int vireo_pci_dump(const struct invocation *inv)
     int status;
 
     if (inv->arg_count && json_object_set_new(params, "rid", json_string(inv->args[0]))) {
-        fprintf(stderr, "vireo: '%s': a requester ID is written like 01:00.0\n", inv->args[0]);
+        complain("'%s': a requester ID is written like 01:00.0", inv->args[0]);
         json_decref(params);
         return EXIT_FAILURE;
     }

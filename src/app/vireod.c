@@ -72,8 +72,8 @@ struct arguments {
     const char *run_dir;
     bool check;
     bool chassis;
-    uint32_t chassis_base;
-    unsigned workers; // 0: as the config says
+    uint32_t chassis_base; // 0: the default
+    unsigned workers;      // 0: as the config says
     bool log_level_given;
     enum log_level log_level;
 };
@@ -97,6 +97,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
         args->config_path = arg;
         return 0;
     case OPTION_RUN_DIR:
+        if (!arg[0])
+            argp_error(state, "--run-dir: found ''; allowed is a directory's path");
         args->run_dir = arg;
         return 0;
     case OPTION_LOG_LEVEL:
@@ -126,6 +128,8 @@ static error_t option_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (!args->config_path)
             argp_error(state, "--config FILE is missing");
+        if (args->chassis_base && !args->chassis)
+            argp_error(state, "--chassis-base means nothing without --chassis");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -189,8 +193,9 @@ static int service_create(struct service *service, const struct card_config *con
                           size_t error_len)
 {
     if (args->chassis)
-        return chassis_mode_create(config, args->run_dir, args->chassis_base, loop,
-                                   &service->chassis, error, error_len);
+        return chassis_mode_create(config, args->run_dir,
+                                   args->chassis_base ? args->chassis_base : CHASSIS_BASE_DEFAULT,
+                                   loop, &service->chassis, error, error_len);
     return machine_create(config, args->run_dir, loop, &service->machine, error, error_len);
 }
 
@@ -215,7 +220,8 @@ static int serve(const struct service *service, unsigned ports, sd_event *loop, 
     else
         vfs_print(service->machine);
     printf("vireod: ready\n");
-    fflush(stdout);
+    if (fflush(stdout))
+        log_warn("vireod: nobody can read that it is ready: stdout: %s", strerror(errno));
     sd_notifyf(0, "READY=1\nSTATUS=%u port(s) up", ports);
     ret = sd_event_loop(loop);
     sd_notify(0, "STOPPING=1");
@@ -269,7 +275,7 @@ static int run(const struct card_config *config, const struct arguments *args)
 int main(int argc, char **argv)
 {
     static const struct argp argp = {options, option_parse, NULL, doc, NULL, NULL, NULL};
-    struct arguments args = {.run_dir = RUN_DIR_DEFAULT, .chassis_base = CHASSIS_BASE_DEFAULT};
+    struct arguments args = {.run_dir = RUN_DIR_DEFAULT};
     static struct card_config config;
     char error[512];
 

@@ -386,6 +386,7 @@ static int file_write(const char *dir, const char *name, const uint8_t *bytes, s
                       char *error, size_t error_len)
 {
     char path[4096];
+    ssize_t written = -1;
     int fd, ret = 0;
 
     if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path) {
@@ -393,10 +394,16 @@ static int file_write(const char *dir, const char *name, const uint8_t *bytes, s
         return -ENAMETOOLONG;
     }
     fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd < 0 || write(fd, bytes, len) != (ssize_t)len)
-        ret = errno ? -errno : -EIO;
+    if (fd >= 0)
+        written = write(fd, bytes, len);
+    if (written < 0)
+        ret = -errno;
+    else if (written != (ssize_t)len)
+        ret = -ENOSPC;
     if (fd >= 0 && close(fd) && !ret)
         ret = -errno;
+    if (ret && fd >= 0)
+        unlink(path); // a half table would be loaded
     if (ret)
         snprintf(error, error_len, "%s: %s", path, strerror(-ret));
     return ret;
@@ -411,5 +418,19 @@ int acpi_tables_write(const char *dir, uint32_t base, char *error, size_t error_
     if (ret)
         return ret;
     len = acpi_dmar_build(bytes, base);
-    return file_write(dir, ACPI_DMAR_NAME, bytes, len, error, error_len);
+    ret = file_write(dir, ACPI_DMAR_NAME, bytes, len, error, error_len);
+    if (ret)
+        acpi_tables_remove(dir);
+    return ret;
+}
+
+void acpi_tables_remove(const char *dir)
+{
+    static const char *const names[] = {ACPI_SSDT_NAME, ACPI_DMAR_NAME};
+    char path[4096];
+
+    for (unsigned i = 0; i < 2; i++) {
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, names[i]) < sizeof path)
+            unlink(path);
+    }
 }

@@ -21,7 +21,8 @@
 size_t acpi_ssdt_build(uint8_t out[ACPI_TABLE_MAX_BYTES], uint32_t base);
 size_t acpi_dmar_build(uint8_t out[ACPI_TABLE_MAX_BYTES], uint32_t base);
 
-// Writes both into `dir`. 0, or -errno with a sentence in `error`.
+// Writes both into `dir`. 0, or -errno with a sentence in `error`, and none is left there.
 int acpi_tables_write(const char *dir, uint32_t base, char *error, size_t error_len);
+void acpi_tables_remove(const char *dir);
 
 #endif

@@ -256,10 +256,11 @@ int ctl_server_create(sd_event *loop, const char *socket_path, const struct ctl_
         server->clients[i] = (struct client){.server = server, .fd = -1};
     ret = server_listen(server);
     if (ret < 0) {
-        snprintf(error, error_len, "%s: %s", socket_path,
+        snprintf(error, error_len, "%s: %s%s", socket_path,
                  ret == -EADDRINUSE ? "another process listens there"
                  : ret == -EEXIST   ? "is there and is no socket"
-                                    : strerror(-ret));
+                                    : strerror(-ret),
+                 ret == -EMFILE ? ": raise the limit (ulimit -n)" : "");
         ctl_server_destroy(server);
         return ret;
     }

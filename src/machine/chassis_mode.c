@@ -25,6 +25,7 @@ struct chassis_mode {
     struct nic_card *card;
     struct nic_worker *worker[NIC_WORKERS_MAX]; // as many as the config says
     sd_event_source *link_timer;                // NULL where no uplink's link can change
+    bool has_tables;                            // written into run_dir
     bool listens;
 };
 
@@ -76,6 +77,7 @@ static int listen_start(struct chassis_mode *m, sd_event *loop, char *error, siz
     }
     // Before the socket: who waits for that finds them.
     ret = acpi_tables_write(m->run_dir, m->base, error, error_len);
+    m->has_tables = !ret;
     if (!ret)
         ret = chassis_listen(m->chassis, loop, path, error, error_len);
     if (ret)
@@ -129,6 +131,8 @@ void chassis_mode_destroy(struct chassis_mode *m)
     sd_event_source_disable_unref(m->link_timer);
     if (m->listens)
         chassis_stop(m->chassis);
+    if (m->has_tables)
+        acpi_tables_remove(m->run_dir);
     for (unsigned i = 0; i < NIC_WORKERS_MAX; i++)
         nic_worker_destroy(m->worker[i]);
     if (m->card)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "machine/config_text.h"
+#include "text/printable.h"
 #include "text/spelling.h"
 #include "base/bits.h"
 
@@ -79,8 +80,11 @@ __attribute__((format(printf, 3, 4))) static int fail(struct parse *p, const con
     int len;
 
     setting_path(s, path, sizeof path);
-    len = snprintf(p->error, p->error_len, "%s:%u: %s%s", p->name,
-                   (unsigned)config_setting_source_line(s), path, path[0] ? ": " : "");
+    if (config_setting_source_line(s))
+        len = snprintf(p->error, p->error_len, "%s:%u: %s%s", p->name,
+                       (unsigned)config_setting_source_line(s), path, path[0] ? ": " : "");
+    else // the whole file
+        len = snprintf(p->error, p->error_len, "%s: ", p->name);
     va_start(args, fmt);
     if (len >= 0 && (size_t)len < p->error_len)
         vsnprintf(p->error + len, p->error_len - (size_t)len, fmt, args);
@@ -698,6 +702,8 @@ int card_config_parse(const char *text, size_t len, const char *name, struct car
     }
     if (!ret)
         ret = root_read(&p, config_root_setting(&config));
+    if (ret)
+        printable_make(error); // it may quote the file
     config_destroy(&config);
     free(copy);
     return ret;

@@ -10,6 +10,7 @@
 #include "machine/card_json.h"
 #include "base/bits.h"
 #include "base/log.h"
+#include "text/printable.h"
 #include "pci/dump.h"
 
 void methods_mac_text(const uint8_t mac[NIC_MAC_LEN], char out[METHODS_MAC_TEXT_LEN])
@@ -188,6 +189,7 @@ static int policy_apply(struct pf_vf_policy *policy, const char *key, const json
                  : !strcmp(key, "trust")  ? &policy->trusted
                  : !strcmp(key, "link")   ? &policy->link_up
                                           : NULL;
+    char name[32];
     unsigned n = 0;
     int ret;
 
@@ -218,8 +220,9 @@ static int policy_apply(struct pf_vf_policy *policy, const char *key, const json
         policy->qos = (uint8_t)n;
         return ret;
     }
-    snprintf(error, len, "no setting '%.32s': there are mac, vlan, qos, spoofchk, trust, link",
-             key);
+    snprintf(name, sizeof name, "%s", key);
+    printable_make(name);
+    snprintf(error, len, "no setting '%s': there are mac, vlan, qos, spoofchk, trust, link", name);
     return -EINVAL;
 }
 
@@ -363,7 +366,11 @@ static int method_pci_dump(void *ctx, const json_t *params, json_t **result, cha
     if (fclose(dump.out) && !ret)
         ret = -ENOMEM;
     if (!ret && dump.only && !dump.count) {
-        snprintf(error, len, "no function '%.16s': 'pci.list' names them", dump.only);
+        char name[32];
+
+        snprintf(name, sizeof name, "%s", dump.only);
+        printable_make(name);
+        snprintf(error, len, "no function '%s': 'vireo pci list' shows all", name);
         ret = -ENOENT;
     }
     if (!ret)

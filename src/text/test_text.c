@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "text/printable.h"
 #include "text/spelling.h"
 #include "text/table.h"
 
@@ -21,6 +22,34 @@ static void test_spelling(void **state)
     assert_null(spelling_nearest("pci", names, 3));
     assert_null(spelling_nearest("", names, 3));
     assert_null(spelling_nearest("statsstatsstatsstatsstatsstatsstatsstats", names, 3));
+}
+
+static void test_printable(void **state)
+{
+    static const struct {
+        const char *from, *to;
+    } rows[] = {
+        {"", ""},
+        {"vf0 é … 𝄞", "vf0 é … 𝄞"},
+        {"two\nlines\r\t\x7f", "two?lines???"},
+        {"\x1b[31mred", "?[31mred"},
+        {"\xc2\x9b[m", "??[m"}, // CSI as one character
+        {"\xff\xfe", "??"},
+        {"\xc0\xaf", "??"}, // '/' in two bytes
+        {"a\xc3(", "a?("},
+        {"cut \xe2\x80", "cut "}, // … without its last byte
+        {"cut \xf0", "cut "},
+        {"\x80z", "?z"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[64];
+
+        snprintf(text, sizeof text, "%s", rows[i].from);
+        printable_make(text);
+        assert_string_equal(text, rows[i].to);
+    }
 }
 
 static void test_table(void **state)
@@ -50,6 +79,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spelling),
+        cmocka_unit_test(test_printable),
         cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

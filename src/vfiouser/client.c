@@ -222,7 +222,8 @@ int vfiouser_client_open(const char *socket_path, struct vfiouser_client **out, 
     int err = client ? socket_connect(socket_path, &fd) : -ENOMEM;
 
     if (err) {
-        snprintf(error, error_len, "cannot connect to '%s': %s", socket_path, strerror(-err));
+        snprintf(error, error_len, "cannot connect to '%s': %s%s", socket_path, strerror(-err),
+                 err == -ENOENT || err == -ECONNREFUSED ? ": is its server (vireod) running?" : "");
         free(client);
         return err;
     }

@@ -667,7 +667,11 @@ int vfiouser_server_create(sd_event *loop, const char *socket_path,
     if (!err)
         err = loop_add(server);
     if (err) {
-        snprintf(error, error_len, "cannot listen on '%s': %s", socket_path, strerror(-err));
+        snprintf(error, error_len, "cannot listen on '%s': %s%s", socket_path, strerror(-err),
+                 err == -EADDRINUSE ? ": another process serves it; stop that"
+                 : err == -EEXIST   ? " and is no socket; move it away"
+                 : err == -EMFILE   ? ": raise the limit (ulimit -n)"
+                                    : "");
         vfiouser_server_destroy(server);
         return err;
     }
