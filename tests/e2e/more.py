@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What `make test` tries on stock guests beyond the main job: mailbox API versions, the life of
-guests and drivers, settings changed while they run, and uplinks.
+guests and drivers, settings changed while they run, several workers, and uplinks.
 
 Usage: more.py [--json FILE] [--only SCENE]... [--vireod FILE]
 """
@@ -22,6 +22,7 @@ import program
 import qemu
 from daemon import Daemon, DaemonError
 from scene import LINK_LIMIT_S, TEST_ETHERTYPE, Scene, Vm, ping_figures
+from workers import WORKERS, Workers
 
 PORT = """ports = ({{
   uplink = {{ {uplink} }};
@@ -485,6 +486,19 @@ def make_life(form):
     return make
 
 
+def make_workers(form):
+    def make(common, run_dir):
+        # Once in the configuration, once on the command line.
+        in_config = form == "trapped"
+        text = (f"workers = {WORKERS};\n" if in_config else "") + config(form)
+        scene = Workers(f"workers-{form}", *common, text, run_dir)
+        scene.doorbells = form
+        if not in_config:
+            scene.daemon.options = ("--workers", WORKERS)
+        return scene
+    return make
+
+
 def make_tap(common, run_dir):
     scene = Tap("tap", *common, config(uplink=f'kind = "tap"; ifname = "{TAP_NAME}";'), run_dir)
     scene.daemon.prefix = ["unshare", "-n"]
@@ -514,6 +528,8 @@ SCENES = {
     "life-mapped": ("guests come and go, mapped doorbells", make_life("mapped")),
     **{f"api-{v}": (f"mailbox API {v} is the newest offered", make_mailbox(v))
        for v in ("1.0", "1.1", "1.2", "1.3", "1.5")},
+    "workers-trapped": ("two workers, trapped doorbells", make_workers("trapped")),
+    "workers-mapped": ("two workers, mapped doorbells", make_workers("mapped")),
     "tap": ("uplink: a tap", make_tap),
     "pcap": ("uplink: captures", make_pcap),
 }

@@ -101,7 +101,11 @@ static void job_start(unsigned id, unsigned limit_s, char *script)
         fail("fork");
     if (job->pid == 0) {
         int null = open("/dev/null", O_RDONLY);
+        sigset_t none;
 
+        // A shell whose children's ends are kept from it would wait for them for ever.
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
         setpgid(0, 0);
         dup2(null, 0);
         dup2(ends[1], 1);
