@@ -6,6 +6,7 @@
 
 #include "base/bits.h"
 #include "nic/copy.h"
+#include "nic/express_batch.h"
 #include "nic/port.h"
 
 #define ETHER_HEADER_LEN 14u
@@ -13,17 +14,7 @@
 #define ETHERTYPE_IPV4   0x0800u
 #define ETHERTYPE_IPV6   0x86ddu
 
-// Shorter frames are few, and their heads are not all there.
-#define LEN_MIN NIC_EXPRESS_KEY_LEN
-
-#define PREFETCH_AHEAD 8u // descriptors
-
-// Commands and options of a descriptor in one word, and what they are where the card has to do
-// nothing but to send one buffer.
-#define PLAIN_MASK                                                                                 \
-    (HW_TXD_DEXT | HW_TXD_TYPE_MASK | HW_TXD_EOP | HW_TXD_TSE | HW_TXD_VLE |                       \
-     (uint64_t)(HW_TXO_IXSM | HW_TXO_TXSM) << 32)
-#define PLAIN_WORD (HW_TXD_DEXT | HW_TXD_TYPE_DATA | HW_TXD_EOP)
+#define RECEIVERS 8u // that a run has taken at once
 
 // What of a frame decides about it, by the kind of frame: addresses and type; for IP also version,
 // header length, fragment and protocol, addresses, and the ports where RSS looks at them.
@@ -37,7 +28,7 @@ static const uint8_t mask_ipv6[NIC_EXPRESS_KEY_LEN] = {
 static const uint8_t mask_ipv6_ports[NIC_EXPRESS_KEY_LEN] = {
     [0 ... 13] = 0xff, [14] = 0xf0, [20] = 0xff, [22 ... 57] = 0xff};
 
-// A run of frames from one queue, and of those the last ones that went to the same receiver.
+// A run of frames from one queue. What it was last busy with is what it probably needs next.
 struct run {
     struct nic_port *port;
     struct nic_txq *q;
@@ -45,13 +36,11 @@ struct run {
     const struct dma_port *dma;
     struct dma_run from;                 // where the sender's buffers are
     const struct nic_express_flow *flow; // the last frame's
-
-    struct nic_rx_run rx; // the receiver; rx.room 0 while there is none
-    struct dma_run to;
-    unsigned rx_queue;
-    uint32_t filled;
-    uint64_t bytes;
     struct nic_tx_sums *sums;
+    unsigned receiver_count, receivers_max;
+    struct nic_express_receiver *last; // NULL while there is none
+    struct nic_express_receiver receiver[RECEIVERS];
+    struct nic_express_batch batch;
 };
 
 static uint32_t be16_at(const uint8_t *p)
@@ -198,50 +187,72 @@ static bool check_ip(const struct nic_express_flow *flow, const uint8_t *head, u
 
 // --- receivers ----------------------------------------------------------------------------------
 
-// Ends what was delivered to the last receiver: the one place that gives its ring back.
-static void leave_receiver(struct run *r)
+// Gives the descriptors that were filled back to the guest: whole cache lines of them, so that each
+// changes hands once, or `all`.
+static inline void hand_over(struct nic_express_receiver *to, bool all)
 {
-    if (r->rx.room) {
-        nic_rxq_run_end(r->port, r->rx_queue, &r->rx, r->filled, r->bytes);
-        r->sums->frames += r->filled;
-        r->sums->bytes += r->bytes;
-        r->sums->pool_frames += r->filled;
-        r->sums->pool_bytes += r->bytes;
-        r->sums->loopback_frames += r->filled;
-        r->sums->loopback_bytes += r->bytes;
-    }
-    r->rx.room = r->filled = 0;
-    r->bytes = 0;
-    r->to = (struct dma_run){0}; // another receiver's memory is another matter
-}
+    uint32_t count = to->filled - to->written;
+    uint32_t open = all ? 0 : (to->rx.head + to->filled) % NIC_RX_PENDING_MAX;
+    union nic_rx_desc *desc = to->rx.desc + to->written;
 
-// The one place that takes a ring.
-static bool enter_receiver(struct run *r, unsigned queue)
-{
-    leave_receiver(r);
-    r->rx_queue = queue;
-    return nic_rxq_run_begin(r->port, nic_lane_of_queue(r->port, r->queue), queue, &r->rx);
-}
-
-// Asks for what the frames after this one will be written to. Descriptors that the guest has not
-// filled yet are only a bad guess.
-static void prefetch_receiver(const struct run *r)
-{
-    const union nic_rx_desc *desc = r->rx.desc + r->filled + PREFETCH_AHEAD;
-    const uint8_t *dst;
-
-    if (r->filled + PREFETCH_AHEAD >= r->rx.room)
+    if (count <= open)
         return;
-    if ((r->rx.head + r->filled) % NIC_RX_PENDING_MAX == 0)
-        nic_prefetch_write(desc + PREFETCH_AHEAD);
-    dst = dma_run_at(&r->to, le64toh(__atomic_load_n(&desc->words[0], __ATOMIC_RELAXED)), 1);
-    if (dst) {
-        nic_prefetch_write(dst);
-        nic_prefetch_write(dst + NIC_LINE_BYTES);
-    }
+    count -= open;
+    for (uint32_t i = 0; i < count; i++)
+        nic_rx_write_back(desc + i, to->words[i]);
+    to->written += count;
+    for (uint32_t i = 0; i < open; i++)
+        to->words[i] = to->words[count + i];
 }
 
-// --- frames -------------------------------------------------------------------------------------
+// The one place that gives rings back.
+static void leave_receivers(struct run *r)
+{
+    struct nic_tx_sums *sums = r->sums;
+
+    for (unsigned i = 0; i < r->receiver_count; i++) {
+        struct nic_express_receiver *to = &r->receiver[i];
+
+        hand_over(to, true);
+        nic_rxq_run_end(r->port, to->queue, &to->rx, to->filled, to->bytes);
+        sums->frames += to->filled;
+        sums->bytes += to->bytes;
+        sums->pool_frames += to->filled;
+        sums->pool_bytes += to->bytes;
+        sums->loopback_frames += to->filled;
+        sums->loopback_bytes += to->bytes;
+    }
+    r->receiver_count = 0;
+    r->last = NULL;
+}
+
+// Makes the ring of a queue r->last; the one place that takes rings. False where it cannot be had.
+static bool select_receiver(struct run *r, unsigned queue)
+{
+    struct nic_express_receiver *to;
+
+    for (unsigned i = 0; i < r->receiver_count; i++) {
+        to = &r->receiver[i];
+        if (to->queue == queue) {
+            r->last = to;
+            return true;
+        }
+    }
+    if (r->receiver_count == r->receivers_max)
+        return false;
+    to = &r->receiver[r->receiver_count];
+    if (!nic_rxq_run_begin(r->port, nic_lane_of_queue(r->port, r->queue), queue, &to->rx))
+        return false;
+    to->queue = queue;
+    to->filled = to->written = 0;
+    to->bytes = 0;
+    to->to = (struct dma_run){0};
+    r->receiver_count++;
+    r->last = to;
+    return true;
+}
+
+// --- stages -------------------------------------------------------------------------------------
 
 // All of a buffer, where one run has it.
 static inline uint8_t *at(const struct dma_port *dma, struct dma_run *run, uint64_t iova,
@@ -254,66 +265,115 @@ static inline uint8_t *at(const struct dma_port *dma, struct dma_run *run, uint6
     return p;
 }
 
-// Sends one frame. False, with nothing done, where it cannot go this way.
-static inline bool send_one(struct run *r, const struct hw_tx_data_desc *desc)
+// Where the frames are. Returns how many of `count` are of one plain descriptor, and here.
+static uint32_t decode(struct run *r, const struct hw_tx_data_desc *desc, uint32_t count)
 {
-    uint32_t cmd = le32toh(desc->cmd_type_len), len = cmd & HW_TXD_LEN_MASK, head_len, status;
-    uint64_t word = cmd | (uint64_t)le32toh(desc->olinfo_status) << 32;
-    _Alignas(64) uint8_t head[NIC_FRAME_HEAD_LEN];
-    union nic_rx_desc *rx;
-    const uint8_t *data;
-    uint8_t *dst;
+    struct nic_express_batch *b = &r->batch;
 
-    if (unlikely((word & PLAIN_MASK) != PLAIN_WORD || len - LEN_MIN > NIC_FRAME_LEN_MAX - LEN_MIN))
-        return false;
-    data = at(r->dma, &r->from, le64toh(desc->buffer_addr), len, DMA_READ);
-    if (unlikely(!data))
-        return false;
-    // From here on the head is ours: checked, and delivered, from the copy.
-    head_len = len < NIC_FRAME_HEAD_LEN ? len : NIC_FRAME_HEAD_LEN;
-    memcpy(head, data, LEN_MIN);
-    if (len > LEN_MIN)
-        memcpy(head + head_len - 64, data + head_len - 64, 64);
-    if (unlikely(!r->flow || !matches(r->flow, head))) {
-        const struct nic_express_flow *flow = find_flow(r, head, len);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t cmd = le32toh(desc[i].cmd_type_len), len = cmd & HW_TXD_LEN_MASK;
+        uint64_t word = cmd | (uint64_t)le32toh(desc[i].olinfo_status) << 32;
 
-        if (!flow)
-            return false;
-        r->flow = flow;
+        if (unlikely((word & NIC_EXPRESS_PLAIN_MASK) != NIC_EXPRESS_PLAIN_WORD ||
+                     len - NIC_EXPRESS_LEN_MIN > NIC_FRAME_LEN_MAX - NIC_EXPRESS_LEN_MIN))
+            return i;
+        b->data[i] = at(r->dma, &r->from, le64toh(desc[i].buffer_addr), len, DMA_READ);
+        if (unlikely(!b->data[i]))
+            return i;
+        b->len[i] = len;
+        nic_prefetch_read(b->data[i]);
     }
-    status = r->flow->rx_status;
-    if (r->flow->ip_version && unlikely(!check_ip(r->flow, head, len, &status)))
+    return count;
+}
+
+// Takes the frames' heads, and tells by them what becomes of each. Returns for how many of `count`
+// that can be told here. From here on a head is ours: checked, and delivered, from the copy.
+static uint32_t find(struct run *r, uint32_t count)
+{
+    struct nic_express_batch *b = &r->batch;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t *head = b->head[i];
+        uint32_t status;
+
+        memcpy(head, b->data[i], NIC_EXPRESS_HEAD_LEN);
+        if (unlikely(!r->flow || !matches(r->flow, head))) {
+            const struct nic_express_flow *flow = find_flow(r, head, b->len[i]);
+
+            if (!flow)
+                return i;
+            r->flow = flow;
+        }
+        status = r->flow->rx_status;
+        if (r->flow->ip_version && unlikely(!check_ip(r->flow, head, b->len[i], &status)))
+            return i;
+        // By value: the next frame of the batch may need the flow's place.
+        b->queue[i] = r->flow->queue;
+        b->words[i] = (struct nic_rx_words){r->flow->rx_low, status | (uint64_t)b->len[i] << 32};
+    }
+    return count;
+}
+
+// A buffer of the receiver's for frame `i`. False where there is none that it fits into whole.
+static inline bool assign_one(struct nic_express_batch *b, struct nic_express_receiver *to,
+                              uint32_t i)
+{
+    const union nic_rx_desc *desc = to->rx.desc + to->filled;
+    uint32_t len = b->len[i];
+
+    if (unlikely(to->filled == to->rx.room))
         return false;
-    if (unlikely(r->filled == r->rx.room || r->rx_queue != r->flow->queue) &&
-        !enter_receiver(r, r->flow->queue))
-        return false;
-    prefetch_receiver(r);
-    rx = r->rx.desc + r->filled;
     // Read once: the guest may write it meanwhile.
-    dst = at(r->rx.dma, &r->to, le64toh(__atomic_load_n(&rx->words[0], __ATOMIC_RELAXED)), len,
-             DMA_WRITE);
-    if (unlikely(!dst || len > r->rx.len_max))
+    b->dst[i] = at(to->rx.dma, &to->to, le64toh(__atomic_load_n(&desc->words[0], __ATOMIC_RELAXED)),
+                   len, DMA_WRITE);
+    if (unlikely(!b->dst[i] || len > to->rx.len_max))
         return false;
-    memcpy(dst, head, LEN_MIN);
-    if (len > LEN_MIN) {
-        memcpy(dst + head_len - 64, head + head_len - 64, 64);
-        if (len > head_len)
-            memcpy(dst + head_len, data + head_len, len - head_len);
-    }
-    nic_rxq_run_fill(&r->rx, r->filled++, r->flow->rx_low, status | (uint64_t)len << 32);
-    r->bytes += len;
+    nic_prefetch_write(b->dst[i]);
+    to->words[to->filled++ - to->written] = b->words[i];
+    to->bytes += len;
     return true;
 }
 
-// Asks for the first lines of a frame that will soon be looked at. The hardware sees a long one
-// coming by itself.
-static inline void prefetch_frame(const struct run *r, const struct hw_tx_data_desc *desc)
+// Buffers for frames `first` … `end` - 1, each of its receiver's next. Returns up to which there
+// are.
+static uint32_t assign(struct run *r, uint32_t first, uint32_t end)
 {
-    const uint8_t *data = dma_run_at(&r->from, le64toh(desc->buffer_addr), 1);
+    for (uint32_t i = first; i < end; i++) {
+        if ((unlikely(!r->last || r->last->queue != r->batch.queue[i]) &&
+             !select_receiver(r, r->batch.queue[i])) ||
+            !assign_one(&r->batch, r->last, i))
+            return i;
+    }
+    return end;
+}
 
-    if (data) {
-        nic_prefetch_read(data);
-        nic_prefetch_read(data + NIC_LINE_BYTES);
+// Nothing but copying, so that the processor waits for several frames' lines at once.
+static void copy(const struct nic_express_batch *b, uint32_t first, uint32_t end)
+{
+    for (uint32_t i = first; i < end; i++) {
+        nic_copy_body(b->dst[i] + NIC_EXPRESS_HEAD_LEN, b->data[i] + NIC_EXPRESS_HEAD_LEN,
+                      b->len[i] - NIC_EXPRESS_HEAD_LEN);
+        memcpy(b->dst[i], b->head[i], NIC_EXPRESS_HEAD_LEN);
+    }
+}
+
+// Delivers the first `count` frames of the batch. Returns how many could be.
+static uint32_t deliver(struct run *r, uint32_t count)
+{
+    uint32_t first = 0, end;
+
+    for (;;) {
+        bool anew = !r->receiver_count;
+
+        end = assign(r, first, count);
+        copy(&r->batch, first, end);
+        for (unsigned i = 0; i < r->receiver_count; i++)
+            hand_over(&r->receiver[i], false);
+        if (end == count || (end == first && anew))
+            return end;
+        // A ring is used up as far as it was known, or there are too many: what is there now?
+        leave_receivers(r);
+        first = end;
     }
 }
 
@@ -322,21 +382,29 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
 {
     struct nic_txq *q = &port->txq[queue];
     const struct nic_derived *t = &port->derived;
-    struct run r = {.port = port, .q = q, .queue = queue, .sums = sums};
-    uint32_t i;
+    uint32_t sent = 0, most, done;
+    struct run r; // not cleared: most of it is scratch
 
-    r.pool = nic_pool_of_queue(port, queue);
     r.dma = nic_dma_of_queue(port, queue);
+    r.pool = nic_pool_of_queue(port, queue);
     if (q->general_only || q->discarding || q->rate.factor || q->resume.segment ||
         q->resume.pools_done || q->resume.uplink_done || (t->insert_vlan_pools >> r.pool & 1) ||
         !dma_run_find(r.dma, le64toh(desc->buffer_addr), DMA_READ, &r.from))
         return 0;
-    for (i = 0; i < count; i++) {
-        if (i + PREFETCH_AHEAD < count)
-            prefetch_frame(&r, desc + i + PREFETCH_AHEAD);
-        if (unlikely(!send_one(&r, desc + i)))
-            break;
-    }
-    leave_receiver(&r);
-    return i;
+    r.port = port;
+    r.q = q;
+    r.queue = queue;
+    r.flow = NULL;
+    r.sums = sums;
+    r.receiver_count = 0;
+    // With other workers about, one function's rings at a time (lane.h).
+    r.receivers_max = port->shared ? 1 : RECEIVERS;
+    r.last = NULL;
+    do {
+        most = count - sent < NIC_EXPRESS_BATCH ? count - sent : NIC_EXPRESS_BATCH;
+        done = deliver(&r, find(&r, decode(&r, desc + sent, most)));
+        sent += done;
+    } while (done == most && sent < count);
+    leave_receivers(&r);
+    return sent;
 }

@@ -538,10 +538,8 @@ void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *r
                      uint64_t bytes)
 {
     struct nic_rxq *q = &port->rxq[queue];
-    uint32_t end = run->head + frames, line = end % NIC_RX_PENDING_MAX;
+    uint32_t end = run->head + frames;
 
-    for (uint32_t n = frames < line ? frames : line; n; n--)
-        nic_rx_write_back(run->desc + (frames - n), run->pending[(end - n) % NIC_RX_PENDING_MAX]);
     atomic_store_explicit(&q->head, end == q->desc_count ? 0 : end, memory_order_relaxed);
     q->batch.frames += frames;
     q->batch.bytes += bytes;

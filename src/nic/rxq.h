@@ -96,15 +96,14 @@ struct nic_rx_run {
     uint32_t room; // descriptors that may be filled, all in one run here, none past the ring's end
     uint32_t len_max; // longest frame
     struct dma_port *dma;
-    struct nic_lane *lane;                           // who fills it
-    struct nic_rx_words pending[NIC_RX_PENDING_MAX]; // of the current line
+    struct nic_lane *lane; // who fills it
 };
 
 // Takes the ring for a run. False, with nothing done, where there is no room, or the queue is not
 // one for runs: nic_rxq_deliver() knows what to do then. Never walks, never faults.
 bool nic_rxq_run_begin(struct nic_port *port, struct nic_lane *lane, unsigned queue,
                        struct nic_rx_run *run);
-// Gives it back, with the first `frames` descriptors filled, and counts.
+// Gives it back, with the first `frames` descriptors written back (nic_rx_write_back()), and counts.
 void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *run, uint32_t frames,
                      uint64_t bytes);
 
@@ -115,28 +114,6 @@ static inline void nic_rx_write_back(union nic_rx_desc *desc, struct nic_rx_word
     // pairs with the driver's read barrier behind that look.
     __atomic_store_n(&desc->words[1], htole64(words.high), __ATOMIC_RELEASE);
 }
-
-// Descriptor `n` of a run, its buffer filled, gets these words: when its cache line is full, or at
-// the run's end.
-static inline void nic_rxq_run_fill(struct nic_rx_run *run, uint32_t n, uint64_t low, uint64_t high)
-{
-    uint32_t at = (run->head + n) % NIC_RX_PENDING_MAX;
-    union nic_rx_desc *last = run->desc + n;
-
-    run->pending[at] = (struct nic_rx_words){low, high};
-    if (at != NIC_RX_PENDING_MAX - 1)
-        return;
-    // The first line of a run may be in part another's.
-    if (n >= 3)
-        nic_rx_write_back(last - 3, run->pending[0]);
-    if (n >= 2)
-        nic_rx_write_back(last - 2, run->pending[1]);
-    if (n >= 1)
-        nic_rx_write_back(last - 1, run->pending[2]);
-    nic_rx_write_back(last, run->pending[3]);
-}
-
-static_assert(NIC_RX_PENDING_MAX == 4, "as nic_rxq_run_fill() has it");
 
 // Writes back and counts what the lane delivered, in all queues of the port. Before the worker's
 // next gate_poll(), and before it looks at a ring's registers.
