@@ -12,7 +12,6 @@
 #define LINK_LIMIT_NS   (4 * NS_PER_S)
 #define SETTLE_LIMIT_NS (4 * NS_PER_S)
 #define FRAMES          BENCH_FRAMES_EACH_WAY
-#define LENT_MAX        (2 * FRAMES) // a power of two
 
 // --- the VFs ---
 
@@ -50,21 +49,24 @@ int bench_side_open(struct bench_side *side, const struct vf_config *config, cha
     return 0;
 }
 
-static int side_open(struct bench_side *side, const struct bench_guest_config *config, char *error,
-                     size_t error_len)
+// The VFs that share memory share the first one's pool.
+static int side_open(struct bench_guest *g, unsigned i, const struct bench_guest_config *config,
+                     char *error, size_t error_len)
 {
+    bool shares = i < config->shared;
     struct vf_config vf = {
         .queue_count = 1,
         .ring_len = config->ring,
-        // What is posted to receive, what is in hand, what stands for another VF's frames.
-        .buffer_count = config->ring + 3 * FRAMES,
+        // Of each: what is posted to receive, what is sent or in hand, what is not collected yet.
+        .buffer_count = (shares ? config->shared : 1) * (config->ring + 2 * FRAMES),
         .buffer_bytes = config->size_bytes <= 2048 ? 2048 : 10240, // one buffer a frame
         .frame_bytes_max = config->size_bytes <= 1514 ? 1514 : BENCH_FRAME_MAX,
         .interrupts = config->interrupts,
         .reset_timeout_ms = 4000,
+        .pool_of = shares ? g->side[0].vf : NULL, // of the first itself: nobody's
     };
 
-    return bench_side_open(side, &vf, error, error_len);
+    return bench_side_open(&g->side[i], &vf, error, error_len);
 }
 
 int bench_guest_open(struct bench_guest *g, const struct bench_guest_config *config, char *error,
@@ -82,7 +84,7 @@ int bench_guest_open(struct bench_guest *g, const struct bench_guest_config *con
                              error_len);
     }
     for (unsigned i = 0; !ret && i < config->vf_count; i++)
-        ret = side_open(&g->side[i], config, error, error_len);
+        ret = side_open(g, i, config, error, error_len);
     if (ret)
         bench_guest_close(g);
     return ret;
@@ -90,28 +92,14 @@ int bench_guest_open(struct bench_guest *g, const struct bench_guest_config *con
 
 // --- frames that circulate ---
 
-// A frame that `to` received lies in one of `to`'s buffers. `from` sends it from there: a buffer of
-// `from`'s own stands for it, with its address, until the card is done with it. The card is done in
-// order, so how many it still has says which those are.
 struct bench_lane {
-    struct bench_side *from, *to;
-    struct vf_buffer *hand[FRAMES]; // `from`'s, to be sent
+    struct bench_side *from, *to;   // of one pool
+    struct vf_buffer *hand[FRAMES]; // to be sent
     unsigned hand_count;
-    // What lies behind each that is in hand or with the card, oldest first: `to`'s buffer, or NULL
-    // where it lies in `from`'s own.
-    struct vf_buffer *lent[LENT_MAX];
-    unsigned lent_first, lent_end; // free-running
     uint32_t size_bytes;
     uint64_t next_sent, next_due; // numbers of frames
 };
 
-static void hand_put(struct bench_lane *l, struct vf_buffer *b, struct vf_buffer *behind)
-{
-    l->hand[l->hand_count++] = b;
-    l->lent[l->lent_end++ % LENT_MAX] = behind;
-}
-
-// A frame of `from`'s own.
 static int lane_make(struct bench_lane *l)
 {
     struct vf_buffer *b = vf_buffer_alloc(l->from->vf);
@@ -120,7 +108,7 @@ static int lane_make(struct bench_lane *l)
         return -ENOBUFS;
     b->len_bytes = (uint16_t)bench_frame_len(l->size_bytes, l->next_sent);
     bench_frame_fill(b->data, b->len_bytes, l->to->mac, l->from->mac, l->next_sent++);
-    hand_put(l, b, NULL);
+    l->hand[l->hand_count++] = b;
     return 0;
 }
 
@@ -146,17 +134,7 @@ int bench_lane_create(struct bench_side *from, struct bench_side *to, uint32_t s
 
 void bench_lane_destroy(struct bench_lane *lane)
 {
-    free(lane); // the buffers go with their pools
-}
-
-// Gives back what the card is done with. How many frames it still has.
-static unsigned lane_collect(struct bench_lane *l)
-{
-    unsigned with_card = vf_send_pending(l->from->vf, 0);
-
-    while (l->lent_end - l->lent_first > l->hand_count + with_card)
-        vf_buffer_free(l->to->vf, l->lent[l->lent_first++ % LENT_MAX]); // NULL is nothing to free
-    return with_card;
+    free(lane); // the buffers go with the pool
 }
 
 static void lane_send(struct bench_lane *l)
@@ -166,40 +144,29 @@ static void lane_send(struct bench_lane *l)
     l->hand_count -= sent;
     if (l->hand_count && sent)
         memmove(l->hand, l->hand + sent, l->hand_count * sizeof l->hand[0]);
-    lane_collect(l);
 }
 
-// A buffer of `from`'s that stands for one of `to`'s. There is one: as many as frames are set
-// aside.
-static void lane_take(struct bench_lane *l, struct vf_buffer *b)
+// Takes up to a burst of what has arrived into the guest's hand. How many.
+static unsigned lane_receive(struct bench_lane *l)
 {
-    struct vf_buffer *alias = l->lent_end - l->lent_first < LENT_MAX && l->hand_count < FRAMES
-                                  ? vf_buffer_alloc(l->from->vf)
-                                  : NULL;
+    unsigned room = FRAMES - l->hand_count;
+    unsigned n =
+        vf_receive(l->to->vf, 0, l->hand + l->hand_count, room < BENCH_BURST ? room : BENCH_BURST);
 
-    if (!alias) {
-        vf_buffer_free(l->to->vf, b);
-        return;
-    }
-    alias->data = b->data;
-    alias->iova = b->iova;
-    alias->len_bytes = b->len_bytes;
-    hand_put(l, alias, b);
+    l->hand_count += n;
+    return n;
 }
 
 int bench_lane_settle(struct bench_lane *l)
 {
     uint64_t end_ns = clock_now_ns() + SETTLE_LIMIT_NS;
-    struct vf_buffer *in[BENCH_BURST];
     unsigned with_card, n;
     int ret = 0;
 
     do {
         // In this order: what the card is done with has arrived, or never will.
-        with_card = lane_collect(l);
-        n = vf_receive(l->to->vf, 0, in, BENCH_BURST);
-        for (unsigned i = 0; i < n; i++)
-            lane_take(l, in[i]);
+        with_card = vf_send_pending(l->from->vf, 0);
+        n = lane_receive(l);
         if (clock_now_ns() > end_ns)
             return -ETIMEDOUT;
     } while (n || with_card);
@@ -210,22 +177,18 @@ int bench_lane_settle(struct bench_lane *l)
 
 unsigned bench_lane_step(struct bench_lane *l)
 {
-    struct vf_buffer *in[BENCH_BURST];
-    unsigned n = vf_receive(l->to->vf, 0, in, BENCH_BURST);
+    unsigned n = lane_receive(l);
 
-    for (unsigned i = 0; i < n; i++)
-        lane_take(l, in[i]);
     lane_send(l);
     return n;
 }
 
 unsigned bench_lane_step_checked(struct bench_lane *l, uint64_t *bad)
 {
-    struct vf_buffer *in[BENCH_BURST];
-    unsigned n = vf_receive(l->to->vf, 0, in, BENCH_BURST);
+    unsigned n = lane_receive(l);
 
-    for (unsigned i = 0; i < n; i++) {
-        struct vf_buffer *b = in[i];
+    for (unsigned i = l->hand_count - n; i < l->hand_count; i++) {
+        struct vf_buffer *b = l->hand[i];
         uint32_t due_len = bench_frame_len(l->size_bytes, l->next_due);
         bool ok = !b->next && b->len_bytes == due_len &&
                   bench_frame_check(b->data, b->len_bytes, l->to->mac, l->from->mac, l->next_due);
@@ -234,7 +197,6 @@ unsigned bench_lane_step_checked(struct bench_lane *l, uint64_t *bad)
         l->next_due++;
         b->len_bytes = (uint16_t)bench_frame_len(l->size_bytes, l->next_sent);
         bench_frame_fill(b->data, b->len_bytes, l->to->mac, l->from->mac, l->next_sent++);
-        lane_take(l, b);
     }
     lane_send(l);
     return n;

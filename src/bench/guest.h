@@ -30,7 +30,7 @@ struct bench_guest {
 struct bench_guest_config {
     const char *dir; // of the machine's sockets
     unsigned vf_count;
-    unsigned shared; // so many of them, from the first, see each other's memory
+    unsigned shared; // so many of them, from the first, share memory and its pool
     unsigned ring;
     uint32_t size_bytes; // largest frame
     bool interrupts;
@@ -51,7 +51,7 @@ int bench_side_open(struct bench_side *side, const struct vf_config *config, cha
 // back to `from` untouched, as they lie there.
 struct bench_lane;
 
-// With BENCH_FRAMES_EACH_WAY frames in the guest's hand. `from` and `to` share memory. 0, -ENOMEM,
+// With BENCH_FRAMES_EACH_WAY frames in the guest's hand. `from` and `to` share a pool. 0, -ENOMEM,
 // -ENOBUFS.
 int bench_lane_create(struct bench_side *from, struct bench_side *to, uint32_t size_bytes,
                       struct bench_lane **out);

@@ -203,7 +203,7 @@ static int meet_pf(struct vf_driver *vf, char *error, size_t error_len)
 static int start_queues(struct vf_driver *vf)
 {
     unsigned log2_queues = vf->config.queue_count > 1;
-    int ret = vf_pool_create(vf);
+    int ret = vf_pool_join(vf);
 
     // RQPL: how many queues RSS spreads over (82599 §8.3).
     driver_reg_write(vf->bus, HW_VFPSRTYPE, log2_queues << HW_PSRTYPE_RQPL_SHIFT);
@@ -277,9 +277,15 @@ static int check_identity(struct driver_bus *bus, char *error, size_t error_len)
 int vf_driver_open(struct driver_bus *bus, const struct vf_config *config, struct vf_driver **out,
                    char *error, size_t error_len)
 {
+    struct vf_config own = *config;
     struct vf_driver *vf;
-    int ret = check_config(config, error, error_len);
+    int ret;
 
+    if (own.pool_of) {
+        own.buffer_count = own.pool_of->config.buffer_count;
+        own.buffer_bytes = own.pool_of->config.buffer_bytes;
+    }
+    ret = check_config(&own, error, error_len);
     if (!ret)
         ret = check_identity(bus, error, error_len);
     if (ret)
@@ -290,7 +296,7 @@ int vf_driver_open(struct driver_bus *bus, const struct vf_config *config, struc
         return -ENOMEM;
     }
     vf->bus = bus;
-    vf->config = *config;
+    vf->config = own;
     for (unsigned i = 0; i < VF_QUEUES_MAX; i++)
         vf->irq_fds[i] = -1;
     vf_mailbox_init(&vf->mailbox, bus,
@@ -321,7 +327,7 @@ void vf_driver_close(struct vf_driver *vf)
         vf_rx_destroy(vf, i);
         vf_tx_destroy(vf, i);
     }
-    vf_pool_destroy(vf);
+    vf_pool_leave(vf);
     free(vf);
 }
 

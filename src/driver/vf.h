@@ -23,6 +23,11 @@ struct vf_config {
     unsigned frame_bytes_max;  // largest frame without FCS and VLAN tag: 1514 … 9710
     bool interrupts;           // else poll only
     unsigned reset_timeout_ms; // wait for the PF: 0 means 1000
+    // A VF of the same thread whose pool this one uses too, so that what one received the other
+    // sends from where it lies; NULL: a pool of its own. Both buses reach that pool at the same
+    // IOVAs, and the first one's stays open until both are closed. buffer_count, for both, and
+    // buffer_bytes are then that VF's.
+    struct vf_driver *pool_of;
 };
 
 // One buffer of the pool. data = start of the frame.
@@ -74,9 +79,10 @@ struct vf_driver;
 // Reset, mailbox negotiation (1.4 down to 1.0), MAC from the PF, rings, filters. The bus stays the
 // caller's, and open until vf_driver_close(). 0; on error -errno and a sentence in `error`:
 // -ETIMEDOUT (the PF does not answer: is it up?), -EPERM (it refuses the frame size), -EINVAL
-// (config), -ENODEV (not an 82599 VF), -ENOMEM, what the bus gave.
+// (config), -ENODEV (not an 82599 VF), -ENOMEM (or a shared pool is empty), what the bus gave.
 int vf_driver_open(struct driver_bus *bus, const struct vf_config *config, struct vf_driver **out,
                    char *error, size_t error_len);
+// What its rings hold goes back to the pool; the pool goes with the last VF that uses it.
 void vf_driver_close(struct vf_driver *vf);
 
 struct vf_buffer *vf_buffer_alloc(struct vf_driver *vf);        // NULL when the pool is empty

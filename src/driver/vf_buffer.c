@@ -1,41 +1,63 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The pool: one piece of memory that the card may reach, cut into equal buffers.
+// The pool of buffers.
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "driver/vf_state.h"
 
-int vf_pool_create(struct vf_driver *vf)
+static int pool_create(struct vf_driver *vf)
 {
-    uint64_t len = (uint64_t)vf->config.buffer_count * vf->config.buffer_bytes;
-    int ret = vf->bus->ops->dma_alloc(vf->bus, len, &vf->pool_memory);
+    const struct vf_config *config = &vf->config;
+    struct vf_pool *pool = calloc(1, sizeof *pool);
+    int ret;
 
+    if (!pool)
+        return -ENOMEM;
+    pool->bus = vf->bus;
+    pool->buffer_bytes = config->buffer_bytes;
+    pool->users = 1;
+    vf->pool = pool;
+    pool->buffers = calloc(config->buffer_count, sizeof pool->buffers[0]);
+    if (!pool->buffers)
+        return -ENOMEM;
+    ret = pool->bus->ops->dma_alloc(
+        pool->bus, (uint64_t)config->buffer_count * config->buffer_bytes, &pool->memory);
     if (ret)
         return ret;
-    vf->buffers = calloc(vf->config.buffer_count, sizeof vf->buffers[0]);
-    if (!vf->buffers)
-        return -ENOMEM;
-    for (unsigned i = vf->config.buffer_count; i-- > 0;) {
-        vf->buffers[i].index = i;
-        vf_buffer_free(vf, &vf->buffers[i]);
+    for (unsigned i = config->buffer_count; i-- > 0;) {
+        pool->buffers[i].index = i;
+        vf_pool_put(vf, &pool->buffers[i]);
     }
     return 0;
 }
 
-void vf_pool_destroy(struct vf_driver *vf)
+int vf_pool_join(struct vf_driver *vf)
 {
-    free(vf->buffers);
-    vf->buffers = NULL;
-    vf->free_buffers = NULL;
-    if (vf->pool_memory.host)
-        vf->bus->ops->dma_free(vf->bus, &vf->pool_memory);
+    if (!vf->config.pool_of)
+        return pool_create(vf);
+    vf->pool = vf->config.pool_of->pool;
+    vf->pool->users++;
+    return 0;
+}
+
+void vf_pool_leave(struct vf_driver *vf)
+{
+    struct vf_pool *pool = vf->pool;
+
+    vf->pool = NULL;
+    if (!pool || --pool->users)
+        return;
+    if (pool->memory.host)
+        pool->bus->ops->dma_free(pool->bus, &pool->memory);
+    free(pool->buffers);
+    free(pool);
 }
 
 struct vf_buffer *vf_buffer_alloc(struct vf_driver *vf)
 {
     // Sent frames are only collected when somebody needs their buffers.
-    for (unsigned i = 0; !vf->free_buffers && i < vf->config.queue_count; i++)
+    for (unsigned i = 0; !vf->pool->free && i < vf->config.queue_count; i++)
         vf_tx_clean(vf, i);
     return vf_pool_take(vf);
 }
@@ -45,7 +67,7 @@ void vf_buffer_free(struct vf_driver *vf, struct vf_buffer *b)
     while (b) {
         struct vf_buffer *next = b->next;
 
-        assert(b == &vf->buffers[b->index]);
+        assert(b == &vf->pool->buffers[b->index]);
         vf_pool_put(vf, b);
         b = next;
     }

@@ -64,7 +64,11 @@ void vf_rx_destroy(struct vf_driver *vf, unsigned queue)
 {
     struct vf_rx_queue *q = &vf->rx[queue];
 
-    free(q->slots); // the buffers go with the pool
+    for (unsigned i = 0; q->slots && i < vf->config.ring_len; i++)
+        vf_buffer_free(vf, q->slots[i]);
+    vf_buffer_free(vf, q->first);
+    q->first = NULL;
+    free(q->slots);
     q->slots = NULL;
     if (q->memory.host)
         vf->bus->ops->dma_free(vf->bus, &q->memory);

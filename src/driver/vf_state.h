@@ -50,6 +50,16 @@ struct vf_tx_queue {
     bool plain_loaded; // context 0 is that of a frame which asks for nothing
 };
 
+// One piece of memory that the card may reach, cut into equal buffers.
+struct vf_pool {
+    struct driver_bus *bus; // whose memory it is
+    struct driver_dma memory;
+    struct vf_buffer *buffers;
+    struct vf_buffer *free; // a stack, by `next`: what was used last is used next
+    uint32_t buffer_bytes;
+    unsigned users; // VFs
+};
+
 struct vf_driver {
     struct driver_bus *bus;
     struct vf_config config; // queue_count: what the PF allows of it
@@ -58,33 +68,32 @@ struct vf_driver {
     unsigned multicast_type;
     int api;
     bool admin_link; // the PF lets our link be up
-    struct driver_dma pool_memory;
-    struct vf_buffer *buffers;
-    struct vf_buffer *free_buffers; // a stack, by `next`
+    struct vf_pool *pool;
     struct vf_rx_queue rx[VF_QUEUES_MAX];
     struct vf_tx_queue tx[VF_QUEUES_MAX];
     int irq_fds[VF_QUEUES_MAX];
     struct vf_stats stats;
 };
 
-// vf_buffer.c. 0, -ENOMEM, what the bus gave.
-int vf_pool_create(struct vf_driver *vf);
-void vf_pool_destroy(struct vf_driver *vf);
+// vf_buffer.c. Makes the VF's pool, or joins that of config.pool_of. 0, -ENOMEM, what the bus gave.
+int vf_pool_join(struct vf_driver *vf);
+void vf_pool_leave(struct vf_driver *vf); // the last one destroys it
 
 // The buffer on top of the pool, as new; NULL when there is none.
 static inline struct vf_buffer *vf_pool_take(struct vf_driver *vf)
 {
-    struct vf_buffer *b = vf->free_buffers;
+    struct vf_pool *pool = vf->pool;
+    struct vf_buffer *b = pool->free;
     uint64_t offset;
 
     if (!b)
         return NULL;
-    vf->free_buffers = b->next;
+    pool->free = b->next;
     // The owner may have moved the start (to strip a header, say).
-    offset = (uint64_t)b->index * vf->config.buffer_bytes;
+    offset = (uint64_t)b->index * pool->buffer_bytes;
     *b = (struct vf_buffer){
-        .data = (uint8_t *)vf->pool_memory.host + offset,
-        .iova = vf->pool_memory.iova + offset,
+        .data = (uint8_t *)pool->memory.host + offset,
+        .iova = pool->memory.iova + offset,
         .index = b->index,
     };
     return b;
@@ -93,13 +102,13 @@ static inline struct vf_buffer *vf_pool_take(struct vf_driver *vf)
 // Puts back one buffer, without its `next`.
 static inline void vf_pool_put(struct vf_driver *vf, struct vf_buffer *b)
 {
-    b->next = vf->free_buffers;
-    vf->free_buffers = b;
+    b->next = vf->pool->free;
+    vf->pool->free = b;
 }
 
 // vf_receive.c, vf_transmit.c: rings of one queue. start: the queue's registers, once the memory is
 // there. 0, -ENOMEM, -ETIMEDOUT, what the bus gave. destroy: safe on what was never created; the
-// card must not use the ring any more.
+// card must not use the ring any more, and its buffers go back to the pool.
 int vf_rx_create(struct vf_driver *vf, unsigned queue);
 int vf_rx_start(struct vf_driver *vf, unsigned queue);
 void vf_rx_destroy(struct vf_driver *vf, unsigned queue);

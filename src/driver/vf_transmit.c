@@ -53,7 +53,9 @@ void vf_tx_destroy(struct vf_driver *vf, unsigned queue)
 {
     struct vf_tx_queue *q = &vf->tx[queue];
 
-    free(q->slots); // the buffers go with the pool
+    for (unsigned i = 0; q->slots && i < vf->config.ring_len; i++)
+        vf_buffer_free(vf, q->slots[i]);
+    free(q->slots);
     free(q->ends);
     q->slots = NULL;
     q->ends = NULL;
