@@ -77,19 +77,17 @@ static bool is_wanted(const struct bench_options *options, const struct single *
     return options->full || !single->full;
 }
 
-// The plan is gone through twice: dry, it only counts. NULL: nothing to be measured here.
-static struct bench_group *start(struct bench_run *run, const char *title, unsigned rounds,
-                                 bool dry)
+// NULL: not wanted (options.only).
+static struct bench_group *start(struct bench_run *run, const char *title, unsigned rounds)
 {
     if (run->options.only && !strstr(title, run->options.only))
         return NULL;
-    run->groups_planned += dry;
-    return dry ? NULL : bench_group_new(run, title, rounds);
+    return bench_group_new(run, title, rounds);
 }
 
-static void measure_headline(struct bench_run *run, uint32_t size_bytes, unsigned ring, bool dry)
+static void plan_headline(struct bench_run *run, uint32_t size_bytes, unsigned ring)
 {
-    struct bench_group *group = start(run, BENCH_TITLE_HEADLINE, run->options.rounds, dry);
+    struct bench_group *group = start(run, BENCH_TITLE_HEADLINE, run->options.rounds);
 
     if (!group)
         return;
@@ -98,18 +96,16 @@ static void measure_headline(struct bench_run *run, uint32_t size_bytes, unsigne
     bench_group_add(group, BENCH_IDEAL, "circulate", size_bytes, ring);
     for (enum bench_who who = BENCH_TESTPMD_IO; run->options.peers && who < BENCH_WHO_COUNT; who++)
         bench_group_add(group, who, "circulate", size_bytes, ring);
-    bench_group_measure(run, group);
 }
 
-static void measure_pair(struct bench_run *run, const char *title, enum bench_who who,
-                         const char *mode, enum bench_who other, const char *other_mode, bool dry)
+static void plan_pair(struct bench_run *run, const char *title, enum bench_who who,
+                      const char *mode, enum bench_who other, const char *other_mode)
 {
-    struct bench_group *group = start(run, title, run->options.rounds, dry);
+    struct bench_group *group = start(run, title, run->options.rounds);
 
     bench_group_add(group, who, mode, 64, BENCH_RING_SMALL);
     if (other < BENCH_WHO_COUNT)
         bench_group_add(group, other, other_mode, 64, BENCH_RING_SMALL);
-    bench_group_measure(run, group);
 }
 
 static unsigned few(const struct bench_run *run)
@@ -117,15 +113,14 @@ static unsigned few(const struct bench_run *run)
     return run->options.rounds < 3 ? run->options.rounds : 3;
 }
 
-static void measure_single(struct bench_run *run, const struct single *single, bool dry)
+static void plan_single(struct bench_run *run, const struct single *single)
 {
-    struct bench_group *group = start(run, single->title, few(run), dry);
+    struct bench_group *group = start(run, single->title, few(run));
 
     bench_group_add(group, BENCH_CARD, single->mode, single->size_bytes, single->ring);
-    bench_group_measure(run, group);
 }
 
-static void measure_steps(struct bench_run *run, bool dry)
+static void plan_steps(struct bench_run *run)
 {
     for (unsigned step = 0; bench_plan_step_title(step); step++) {
         struct single single = {bench_plan_step_title(step), NULL, 64, BENCH_RING_SMALL, true};
@@ -133,7 +128,7 @@ static void measure_steps(struct bench_run *run, bool dry)
 
         snprintf(mode, sizeof mode, "step-%u", step);
         single.mode = mode;
-        measure_single(run, &single, dry);
+        plan_single(run, &single);
     }
 }
 
@@ -142,10 +137,10 @@ static unsigned load_count(const struct bench_options *options)
     return options->full ? COUNT(loads) : options->smoke;
 }
 
-static void measure_guests(struct bench_run *run, bool dry)
+static void plan_guests(struct bench_run *run)
 {
     for (unsigned i = 0; i < load_count(&run->options); i++) {
-        struct bench_group *group = start(run, loads[i].title, few(run), dry);
+        struct bench_group *group = start(run, loads[i].title, few(run));
 
         for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
             char mode[BENCH_MODE_LEN];
@@ -154,14 +149,13 @@ static void measure_guests(struct bench_run *run, bool dry)
                      loads[i].kfps);
             bench_group_add(group, BENCH_SCALE, mode, 64, BENCH_RING_SMALL);
         }
-        bench_group_measure(run, group);
     }
 }
 
 // Two workers and one, round by round.
-static void measure_workers(struct bench_run *run, const char *title, const char *kind, bool dry)
+static void plan_workers(struct bench_run *run, const char *title, const char *kind)
 {
-    struct bench_group *group = start(run, title, run->options.rounds, dry);
+    struct bench_group *group = start(run, title, run->options.rounds);
 
     for (unsigned count = 2; count; count--) {
         char mode[BENCH_MODE_LEN];
@@ -169,37 +163,29 @@ static void measure_workers(struct bench_run *run, const char *title, const char
         snprintf(mode, sizeof mode, "%s-%u", kind, count);
         bench_group_add(group, BENCH_WORKERS, mode, 64, BENCH_RING_SMALL);
     }
-    bench_group_measure(run, group);
 }
 
-static void measure_all(struct bench_run *run, bool dry)
+void bench_plan_make(struct bench_run *run)
 {
     const struct bench_options *options = &run->options;
     unsigned headlines = options->smoke ? 1 : COUNT(headline);
 
     for (unsigned i = 0; i < headlines; i++)
-        measure_headline(run, headline[i].size_bytes, headline[i].ring, dry);
-    measure_pair(run, BENCH_TITLE_ROUND_TRIP, BENCH_CARD, "round-trip", BENCH_PINGPONG,
-                 "round-trip", dry);
-    measure_pair(run, BENCH_TITLE_LINE, BENCH_PINGPONG, "line", BENCH_WHO_COUNT, NULL, dry);
+        plan_headline(run, headline[i].size_bytes, headline[i].ring);
+    plan_pair(run, BENCH_TITLE_ROUND_TRIP, BENCH_CARD, "round-trip", BENCH_PINGPONG, "round-trip");
+    plan_pair(run, BENCH_TITLE_LINE, BENCH_PINGPONG, "line", BENCH_WHO_COUNT, NULL);
     if (options->full)
-        measure_pair(run, BENCH_TITLE_ASSIGNED, BENCH_CARD, "circulate63", BENCH_CARD_AGAIN,
-                     "circulate", dry);
+        plan_pair(run, BENCH_TITLE_ASSIGNED, BENCH_CARD, "circulate63", BENCH_CARD_AGAIN,
+                  "circulate");
     for (unsigned i = 0; i < COUNT(singles); i++) {
         if (is_wanted(options, &singles[i]))
-            measure_single(run, &singles[i], dry);
+            plan_single(run, &singles[i]);
     }
     if (options->full)
-        measure_steps(run, dry);
-    measure_guests(run, dry);
+        plan_steps(run);
+    plan_guests(run);
     if (options->full || options->smoke) {
-        measure_workers(run, BENCH_TITLE_WORKERS_SINK, "workers-sink", dry);
-        measure_workers(run, BENCH_TITLE_WORKERS_GUESTS, "workers-guests", dry);
+        plan_workers(run, BENCH_TITLE_WORKERS_SINK, "workers-sink");
+        plan_workers(run, BENCH_TITLE_WORKERS_GUESTS, "workers-guests");
     }
-}
-
-void bench_plan_measure(struct bench_run *run)
-{
-    measure_all(run, true);
-    measure_all(run, false);
 }

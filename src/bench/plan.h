@@ -41,6 +41,7 @@ const char *bench_plan_step_title(unsigned step);
 #define BENCH_TITLE_WORKERS_SINK   "8 full rings to a null uplink, 2 workers and 1"
 #define BENCH_TITLE_WORKERS_GUESTS "8 VFs in a ring with their guest, 2 workers and 1"
 
-void bench_plan_measure(struct bench_run *run);
+// All groups, to be measured with bench_run_measure().
+void bench_plan_make(struct bench_run *run);
 
 #endif

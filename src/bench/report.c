@@ -291,10 +291,11 @@ static json_t *group_json(const struct bench_group *group)
 
     for (unsigned i = 0; i < group->entry_count; i++)
         json_array_append_new(entries, entry_json(group, &group->entry[i]));
-    return json_pack(
-        "{s:s, s:o, s:i, s:i, s:o}", "what", group->title, "size_bytes",
-        shape->size_bytes == BENCH_IMIX ? json_string("IMIX") : json_integer(shape->size_bytes),
-        "ring", (int)shape->ring, "rounds_wanted", (int)group->rounds, "entries", entries);
+    return json_pack("{s:s, s:o, s:i, s:i, s:f, s:o}", "what", group->title, "size_bytes",
+                     shape->size_bytes == BENCH_IMIX ? json_string("IMIX")
+                                                     : json_integer(shape->size_bytes),
+                     "ring", (int)shape->ring, "rounds_wanted", (int)group->rounds, "seconds",
+                     (double)group->took_ns / 1e9, "entries", entries);
 }
 
 static json_t *goal_json(const struct bench_goal *goal)

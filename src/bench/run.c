@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "bench/estimate.h"
 
 #define TRIES_A_SAMPLE 6u // until a round goes without it
 // Our worker sleeps between looks for half a second after it had to wait for its core
@@ -75,10 +76,6 @@ static int subject_start(struct bench_run *run, enum bench_who who)
     ssize_t len;
 
     snprintf(argument, sizeof argument, "%s", subjects[who].argument);
-    if (peer && !run->options.peers) {
-        snprintf(run->why[who], BENCH_WHY_LEN, "not asked for (--peers)");
-        return -ENOENT;
-    }
     if (peer) {
         snprintf(program, sizeof program, "%s", run->options.peers);
     } else {
@@ -89,27 +86,36 @@ static int subject_start(struct bench_run *run, enum bench_who who)
                                BENCH_WHY_LEN);
 }
 
-int bench_run_start(struct bench_run *run, const struct bench_options *options, char *error,
-                    size_t error_len)
+int bench_run_init(struct bench_run *run, const struct bench_options *options)
 {
-    *run = (struct bench_run){.options = *options, .start_ns = clock_now_ns()};
+    *run = (struct bench_run){.options = *options};
     run->group = calloc(BENCH_GROUPS_MAX, sizeof run->group[0]);
-    if (!run->group)
-        return -ENOMEM;
+    return run->group ? 0 : -ENOMEM;
+}
+
+static bool is_needed(const struct bench_run *run, enum bench_who who)
+{
+    for (unsigned i = 0; i < run->group_count; i++) {
+        if (bench_group_find(&run->group[i], who))
+            return true;
+    }
+    return false;
+}
+
+int bench_run_start(struct bench_run *run, char *error, size_t error_len)
+{
     cpus_choose();
     for (enum bench_who who = 0; who < BENCH_WHO_COUNT; who++) {
-        int ret = subject_start(run, who);
+        int ret = is_needed(run, who) ? subject_start(run, who) : 0;
 
         if (!ret)
             continue;
         if (who < BENCH_TESTPMD_IO) {
             snprintf(error, error_len, "%s: %s", bench_who_name(who), run->why[who]);
-            bench_run_end(run);
             return ret;
         }
-        if (options->peers)
-            fprintf(stderr, "vireo-bench: %s is NOT measured: %s\n", bench_who_name(who),
-                    run->why[who]);
+        fprintf(stderr, "vireo-bench: %s is NOT measured: %s\n", bench_who_name(who),
+                run->why[who]);
     }
     return 0;
 }
@@ -154,21 +160,48 @@ void bench_group_add(struct bench_group *group, enum bench_who who, const char *
         entry->mpps[i] = entry->value[i] = bench_no_sample();
 }
 
+static bool in_hurry(const struct bench_run *run)
+{
+    return !run->options.full && clock_now_ns() - run->start_ns > HURRY_AFTER_NS;
+}
+
+// How long it will still take, in `round` of `now`.
+static uint64_t left_ms(const struct bench_run *run, const struct bench_group *now, unsigned round)
+{
+    uint64_t done_ms = 0, left_ms = 0;
+
+    for (const struct bench_group *g = run->group; g < run->group + run->group_count; g++) {
+        unsigned rounds = in_hurry(run) && g->rounds > HURRY_ROUNDS ? HURRY_ROUNDS : g->rounds;
+        uint64_t ms = bench_estimate_group_ms(g, g > run->group ? g - 1 : NULL, rounds,
+                                              run->options.sample_ms);
+        uint64_t part_ms = g < now ? ms : g > now ? 0 : ms * round / g->rounds;
+
+        done_ms += part_ms;
+        left_ms += ms > part_ms ? ms - part_ms : 0;
+    }
+    return bench_estimate_left_ms(left_ms, done_ms, (clock_now_ns() - run->start_ns) / NS_PER_MS);
+}
+
+// `what`: who is at it; NULL: the group begins.
 static void progress(const struct bench_run *run, const struct bench_group *group, unsigned round,
                      const char *what)
 {
     const struct bench_shape *shape = &group->entry[0].shape;
-    char size[24] = "IMIX";
+    char size[24] = "IMIX", left[BENCH_ESTIMATE_TEXT_LEN];
+    bool terminal = isatty(STDERR_FILENO);
 
+    if (!terminal && what)
+        return;
     if (shape->size_bytes)
         snprintf(size, sizeof size, "%u bytes", shape->size_bytes);
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r\033[K[%u/%u] %s, %s, ring %u: round %u of %u %s", run->group_count,
-                run->groups_planned, group->title, size, shape->ring, round + 1, group->rounds,
-                what ? what : "");
-    else if (!what)
-        fprintf(stderr, "[%u/%u] %s, %s, ring %u\n", run->group_count, run->groups_planned,
-                group->title, size, shape->ring);
+    bench_estimate_text(left_ms(run, group, round), left);
+    fprintf(stderr, "%s[%u/%u, about %s left] %s, %s, ring %u", terminal ? "\r\033[K" : "",
+            (unsigned)(group - run->group) + 1, run->group_count, left, group->title, size,
+            shape->ring);
+    if (what)
+        fprintf(stderr, ": round %u of %u, %s", round + 1, group->rounds, what);
+    if (!terminal)
+        fputc('\n', stderr);
 }
 
 static void entry_prepare(struct bench_run *run, struct bench_entry *entry)
@@ -190,11 +223,6 @@ static bool is_shared(const struct bench_group *group, unsigned index)
             return true;
     }
     return false;
-}
-
-static bool in_hurry(const struct bench_run *run)
-{
-    return !run->options.full && clock_now_ns() - run->start_ns > HURRY_AFTER_NS;
 }
 
 static void entry_take(struct bench_entry *entry, unsigned round, const struct bench_sample *sample)
@@ -233,10 +261,10 @@ static void entry_sample(struct bench_run *run, struct bench_entry *entry, unsig
     }
 }
 
-void bench_group_measure(struct bench_run *run, struct bench_group *group)
+static void group_measure(struct bench_run *run, struct bench_group *group)
 {
-    if (!group)
-        return;
+    uint64_t start_ns = clock_now_ns();
+
     progress(run, group, 0, NULL);
     for (unsigned i = 0; i < group->entry_count; i++) {
         progress(run, group, 0, bench_who_name(group->entry[i].who));
@@ -255,6 +283,20 @@ void bench_group_measure(struct bench_run *run, struct bench_group *group)
                 entry_sample(run, &group->entry[i], round);
         }
     }
+    group->took_ns = clock_now_ns() - start_ns;
+}
+
+void bench_run_measure(struct bench_run *run)
+{
+    char text[BENCH_ESTIMATE_TEXT_LEN];
+
+    run->start_ns = clock_now_ns();
+    bench_estimate_text(left_ms(run, run->group, 0), text);
+    fprintf(stderr,
+            "vireo-bench: %u measurements, %u rounds of %u ms: about %s on a quiet machine\n",
+            run->group_count, run->options.rounds, run->options.sample_ms, text);
+    for (unsigned i = 0; i < run->group_count; i++)
+        group_measure(run, &run->group[i]);
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "\r\033[K");
 }

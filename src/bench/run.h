@@ -43,6 +43,7 @@ struct bench_group {
     const char *title; // of what is measured; lives as long as the run
     bool headline;     // frames circulate, against all peers
     unsigned rounds, entry_count;
+    uint64_t took_ns; // all of it; 0: not measured yet
     struct bench_entry entry[BENCH_ENTRIES_MAX];
 };
 
@@ -61,23 +62,24 @@ struct bench_run {
     char why[BENCH_WHO_COUNT][BENCH_WHY_LEN]; // not started: why
     unsigned group_count;
     struct bench_group *group; // [BENCH_GROUPS_MAX]
-    unsigned groups_planned;   // for the progress line
-    uint64_t start_ns;
+    uint64_t start_ns;         // of the first group
 };
 
 const char *bench_who_name(enum bench_who who);
-// Starts the subjects. 0; -errno and a sentence in `error` where our own cannot be. A peer that is
-// missing is no error: its `why` says so.
-int bench_run_start(struct bench_run *run, const struct bench_options *options, char *error,
-                    size_t error_len);
-void bench_run_end(struct bench_run *run);
+// A run without groups yet. 0, -ENOMEM.
+int bench_run_init(struct bench_run *run, const struct bench_options *options);
+// Starts the subjects that the groups need. 0; -errno and a sentence in `error` where one of our
+// own cannot be. A peer that is missing is no error: its `why` says so, and a line on stderr.
+int bench_run_start(struct bench_run *run, char *error, size_t error_len);
+void bench_run_end(struct bench_run *run); // whatever the others returned
 
 // A new group, to be filled with bench_group_add(); NULL when there are too many.
 struct bench_group *bench_group_new(struct bench_run *run, const char *title, unsigned rounds);
 void bench_group_add(struct bench_group *group, enum bench_who who, const char *mode,
                      uint32_t size_bytes, unsigned ring);
-// Round by round, one sample of each entry; contended ones are repeated. Shows progress on stderr.
-void bench_group_measure(struct bench_run *run, struct bench_group *group);
+// All groups, one after the other; in each, round by round, one sample of each entry; contended
+// ones are repeated. Shows progress on stderr.
+void bench_run_measure(struct bench_run *run);
 
 // The first group with this title, NULL where there is none, and in a group the first entry of
 // `who`.

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench/about.h"
+#include "bench/estimate.h"
 #include "bench/frames.h"
 #include "bench/goals.h"
 #include "bench/plan.h"
@@ -335,6 +336,54 @@ static void test_scale_goals(void **state)
     free(run.group);
 }
 
+static uint64_t estimate(enum bench_who who, const char *mode, uint32_t size, unsigned rounds,
+                         const struct bench_group *before)
+{
+    static struct bench_group group;
+
+    group = (struct bench_group){0};
+    bench_group_add(&group, who, mode, size, BENCH_RING_SMALL);
+    return bench_estimate_group_ms(&group, before, rounds, 250);
+}
+
+static void test_estimate(void **state)
+{
+    char text[BENCH_ESTIMATE_TEXT_LEN];
+    struct bench_group before = {0};
+    uint64_t one;
+
+    (void)state;
+    bench_group_add(&before, BENCH_CARD, "circulate", 64, BENCH_RING_SMALL);
+    // Each round lasts at least the sample; idle ones a second.
+    one = estimate(BENCH_CARD, "circulate", 64, 1, NULL);
+    assert_in_range(one, 250, 1000);
+    assert_in_range(estimate(BENCH_CARD, "circulate", 64, 5, NULL) - one, 4 * 250, 4 * 400);
+    assert_in_range(estimate(BENCH_CARD, "idle-mapped", 64, 1, NULL), 1000, 4000);
+    // A peer that starts takes seconds, one that runs already does not.
+    assert_true(estimate(BENCH_OVS, "circulate", 64, 1, NULL) >
+                4 * estimate(BENCH_OVS, "circulate", 64, 1, &before));
+    assert_int_equal(estimate(BENCH_OVS, "circulate", 9000, 1, &before),
+                     estimate(BENCH_OVS, "circulate", 64, 1, NULL));
+
+    assert_int_equal(bench_estimate_left_ms(60000, 0, 0), 60000);
+    assert_int_equal(bench_estimate_left_ms(60000, 90000, 90000), 60000);
+    assert_in_range(bench_estimate_left_ms(60000, 600000, 1200000), 110000, 120000);
+    assert_int_equal(bench_estimate_left_ms(0, 1000, 5000), 0);
+
+    bench_estimate_text(0, text);
+    assert_string_equal(text, "0 s");
+    bench_estimate_text(8001, text);
+    assert_string_equal(text, "9 s");
+    bench_estimate_text(31000, text);
+    assert_string_equal(text, "40 s");
+    bench_estimate_text(90000, text);
+    assert_string_equal(text, "2 min");
+    bench_estimate_text(89001, text);
+    assert_string_equal(text, "2 min");
+    bench_estimate_text(605000, text);
+    assert_string_equal(text, "10 min");
+}
+
 // --- subjects that the shell plays ---
 
 static int start_shell(const char *script, struct bench_subject **out, char why[BENCH_WHY_LEN])
@@ -416,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_frame_lengths),
         cmocka_unit_test(test_frame_check),
         cmocka_unit_test(test_goals),
+        cmocka_unit_test(test_estimate),
         cmocka_unit_test(test_subject),
         cmocka_unit_test(test_subject_missing),
         cmocka_unit_test(test_subject_dies),

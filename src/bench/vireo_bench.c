@@ -197,11 +197,22 @@ int main(int argc, char **argv)
         return subject_main(args.subject);
     log_set_level(LOG_LEVEL_WARN);
     signal(SIGPIPE, SIG_IGN); // a subject that dies is a failed answer
-    if (bench_run_start(&run, &args.run, error, sizeof error)) {
-        fprintf(stderr, "vireo-bench: %s\n", error);
+    if (bench_run_init(&run, &args.run)) {
+        fprintf(stderr, "vireo-bench: %s\n", strerror(ENOMEM));
         return EXIT_FAILURE;
     }
-    bench_plan_measure(&run);
+    bench_plan_make(&run);
+    if (!run.group_count)
+        snprintf(error, sizeof error, "nothing has '%s' in its title%s", args.run.only,
+                 args.run.full ? "" : " (is it one that --full measures?)");
+    else
+        bench_run_start(&run, error, sizeof error);
+    if (error[0]) {
+        fprintf(stderr, "vireo-bench: %s\n", error);
+        bench_run_end(&run);
+        return EXIT_FAILURE;
+    }
+    bench_run_measure(&run);
     if (!args.json || strcmp(args.json, "-"))
         bench_report_print(&run, &args.about, stdout);
     good = !args.json || json_write(&run, &args.about, args.json);
