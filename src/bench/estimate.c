@@ -16,13 +16,13 @@ static const struct cost {
     unsigned open_ms; // until the first sample
     unsigned warm_up_ms;
     unsigned sample_least_ms; // whatever sample_ms
-} costs[] =
-    {
-        {"circulate63", 600, 60, 0}, {"ring63", 600, 60, 0},  {"idle-", 600, 560, 1000},
-        {"step-", 600, 120, 900},    {"asleep", 500, 120, 0}, {"guests-", 200, 100, 0},
-        {"workers-", 200, 100, 0},   {"", 120, 60, 0},
-},
-  peer = {NULL, 400, 100, 0}, peer_starts = {NULL, 6500, 100, 0};
+} costs[] = {
+    {"circulate63", 600, 60, 0}, {"ring63", 600, 60, 0},  {"idle-", 600, 560, 1000},
+    {"step-", 600, 120, 900},    {"asleep", 500, 120, 0}, {"guests-", 200, 100, 0},
+    {"workers-", 200, 100, 0},   {"", 120, 60, 0},
+};
+static const struct cost peer = {.open_ms = 400, .warm_up_ms = 100};
+static const struct cost peer_starts = {.open_ms = 6500, .warm_up_ms = 100};
 
 // A peer starts again for another ring or for jumbo frames.
 static bool is_as_before(const struct bench_shape *shape, const struct bench_group *before)

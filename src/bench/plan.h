@@ -38,8 +38,8 @@ extern const unsigned bench_guest_counts[BENCH_GUEST_RUNS];
 // "63 VFs, mapped, step 200us"; NULL: there is no such step.
 const char *bench_plan_step_title(unsigned step);
 // What two workers do beside one (bench/workers.h), by mode.
-#define BENCH_TITLE_WORKERS_SINK   "8 full rings to a null uplink, 2 workers and 1"
-#define BENCH_TITLE_WORKERS_GUESTS "8 VFs in a ring with their guest, 2 workers and 1"
+#define BENCH_TITLE_WORKERS_SINK   "8 full rings to a null uplink"
+#define BENCH_TITLE_WORKERS_GUESTS "8 VFs in a ring with their guest"
 
 // All groups, to be measured with bench_run_measure().
 void bench_plan_make(struct bench_run *run);

@@ -8,6 +8,8 @@
 #include "bench/plan.h"
 #include "text/table.h"
 
+#define LABEL_LEN 160u
+
 static const char *const verdicts[] = {
     [BENCH_NOT_MEASURED] = "not measured",
     [BENCH_NOT_REACHED] = "not reached",
@@ -32,49 +34,85 @@ static void size_print(char text[16], uint32_t size)
         snprintf(text, 16, "%u", size);
 }
 
+static bool begins(const char *text, const char *with)
+{
+    return !strncmp(text, with, strlen(with));
+}
+
+// What an entry is, where its group's title alone does not say it.
+static void label_print(char text[LABEL_LEN], const struct bench_group *group,
+                        const struct bench_entry *entry)
+{
+    const char *mode = entry->shape.mode;
+    unsigned count;
+
+    if (sscanf(mode, "guests-%*[a-z]-%u", &count) == 1)
+        snprintf(text, LABEL_LEN, "%u %s", count, group->title);
+    else if (sscanf(mode, "workers-%*[a-z]-%u", &count) == 1)
+        snprintf(text, LABEL_LEN, "%s: %u worker%s", group->title, count, count > 1 ? "s" : "");
+    else if (begins(mode, "step-") || begins(mode, "asleep"))
+        snprintf(text, LABEL_LEN, "%s: how long a frame waits", group->title);
+    else if (entry->who == BENCH_CARD_AGAIN)
+        snprintf(text, LABEL_LEN, "2 VFs assigned, traffic on both");
+    else if (entry->who != BENCH_CARD)
+        snprintf(text, LABEL_LEN, "%s: %s", group->title, bench_who_name(entry->who));
+    else
+        snprintf(text, LABEL_LEN, "%s", group->title);
+}
+
 // --- for people ---
 
-static void entry_row(struct table *table, const struct bench_group *group,
-                      const struct bench_entry *entry, const struct bench_entry *ours)
+static void note_cell(struct table *table, const struct bench_entry *entry, bool measured,
+                      const char *figure)
 {
+    char doubtful[64] = "";
+    const char *why = !measured && !entry->why[0] ? "every sample was contended" : entry->why;
+
+    if (entry->doubtful)
+        snprintf(doubtful, sizeof doubtful, "%u contended, taken all the same", entry->doubtful);
+    table_cell(table, "%s%s%s%s%s", figure, figure[0] && doubtful[0] ? "; " : "", doubtful,
+               (figure[0] || doubtful[0]) && why[0] ? "; " : "", why);
+}
+
+static void headline_row(struct table *table, const struct bench_group *group,
+                         const struct bench_entry *entry)
+{
+    const struct bench_entry *ours = &group->entry[0];
     struct bench_spread rate = rate_of(group, entry);
     struct bench_spread ratio = bench_entry_ratio(group, ours, entry);
-    char size[16];
+    char size[16] = "", ring[16] = "";
 
-    size_print(size, entry->shape.size_bytes);
-    table_cell(table, "%s", size);
-    table_cell(table, "%u", entry->shape.ring);
-    table_cell(table, "%s", bench_who_name(entry->who));
-    if (!rate.count) {
-        table_cell(table, "-");
-        table_cell(table, "-");
-        table_cell(table, "-");
-        table_cell(table, "-");
-        table_cell(table, "0");
-        table_cell(table, "%u", entry->contended);
-        table_cell(table, "%s", entry->why[0] ? entry->why : "every sample was contended");
-        return;
+    if (entry == ours) { // the group's first row
+        size_print(size, entry->shape.size_bytes);
+        snprintf(ring, sizeof ring, "%u", entry->shape.ring);
     }
-    table_cell(table, "%.3f", rate.median);
-    table_cell(table, "[%.3f..%.3f]", rate.min, rate.max);
-    table_cell(table, "%.2f", gbps_of(entry, rate.median));
-    if (entry == ours || !ratio.count)
-        table_cell(table, "%s", entry == ours ? "1" : "-");
-    else
+    table_cell(table, "%s", size);
+    table_cell(table, "%s", ring);
+    table_cell(table, "%s", bench_who_name(entry->who));
+    if (rate.count) {
+        table_cell(table, "%.2f", rate.median);
+        table_cell(table, "%.2f", rate.min);
+        table_cell(table, "%.2f", rate.max);
+        table_cell(table, "%.1f", gbps_of(entry, rate.median));
+    }
+    for (unsigned i = 0; !rate.count && i < 4; i++)
+        table_cell(table, "-");
+    if (entry == ours)
+        table_cell(table, "%s", "");
+    else if (ratio.count)
         table_cell(table, "%.2f", ratio.median);
+    else
+        table_cell(table, "-");
     table_cell(table, "%u", rate.count);
     table_cell(table, "%u", entry->contended);
-    if (entry->doubtful)
-        table_cell(table, "%u contended, taken all the same", entry->doubtful);
-    else
-        table_cell(table, "%s", entry->why);
+    note_cell(table, entry, rate.count, "");
 }
 
 static void headline_print(const struct bench_run *run, FILE *out)
 {
-    static const char *const headings[] = {
-        ">SIZE",   ">RING",          "WHO",     ">Mpps",        "MIN..MAX",
-        ">Gbit/s", ">OURS / THEIRS", ">ROUNDS", ">THROWN AWAY", "NOTE"};
+    static const char *const headings[] = {">BYTES",  ">RING",     "WHO",     ">Mpps",
+                                           ">LEAST",  ">MOST",     ">Gbit/s", ">VIREO/IT",
+                                           ">ROUNDS", ">REPEATED", "NOTE"};
     struct table *table;
     unsigned found = 0;
 
@@ -82,22 +120,23 @@ static void headline_print(const struct bench_run *run, FILE *out)
         found += run->group[i].headline;
     if (!found)
         return;
-    table = table_create(10, headings);
+    table = table_create(11, headings);
     for (unsigned i = 0; i < run->group_count; i++) {
         const struct bench_group *group = &run->group[i];
 
         for (unsigned k = 0; group->headline && k < group->entry_count; k++)
-            entry_row(table, group, &group->entry[k], &group->entry[0]);
+            headline_row(table, group, &group->entry[k]);
     }
-    fprintf(out, "VF to VF: median of the rounds, [least..most], both directions counted\n\n");
+    fprintf(out,
+            "VF TO VF: frames go round between two ports through the switch\n"
+            "Mpps: million frames a second, both directions together: median of the rounds, least, "
+            "and most.\n"
+            "VIREO/IT: Vireo's rate divided by that row's, round by round; the median. Above 1, "
+            "Vireo is faster.\n"
+            "REPEATED: samples thrown away, since somebody else had used a core meanwhile.\n\n");
     table_print(table, out);
     fputc('\n', out);
     table_destroy(table);
-}
-
-static bool begins(const char *text, const char *with)
-{
-    return !strncmp(text, with, strlen(with));
 }
 
 // What a mode's `frames` and time are about.
@@ -143,94 +182,112 @@ static void other_row(struct table *table, const struct bench_group *group,
 {
     struct bench_spread rate = rate_of(group, entry);
     enum measure measure = measure_of(entry->shape.mode);
-    char size[16], value[64];
+    char label[LABEL_LEN], size[16], value[64];
 
+    label_print(label, group, entry);
     size_print(size, entry->shape.size_bytes);
     value_print(value, group, entry);
-    table_cell(table, "%s", group->title);
-    table_cell(table, "%s", bench_who_name(entry->who));
-    table_cell(table, "%s", entry->shape.mode);
+    table_cell(table, "%s", label);
     table_cell(table, "%s", size);
     if (!rate.count)
         table_cell(table, "-");
     else if (measure == MEASURE_WAKEUPS)
         table_cell(table, "%.0f wake-ups/s", rate.median * 1e6);
     else if (measure == MEASURE_TIME)
-        table_cell(table, "%.2f us", rate.median ? 1 / rate.median : 0);
+        table_cell(table, "%.2f us  ", rate.median ? 1 / rate.median : 0);
     else
-        table_cell(table, "%.3f Mpps", rate.median);
+        table_cell(table, "%.2f Mpps", rate.median);
     if (!rate.count || measure != MEASURE_RATE)
-        table_cell(table, "-");
+        table_cell(table, "%s", "");
     else
-        table_cell(table, "%.2f", gbps_of(entry, rate.median));
+        table_cell(table, "%.3g", gbps_of(entry, rate.median));
     table_cell(table, "%u", entry->contended);
-    table_cell(table, "%s%s%s", value, value[0] && entry->why[0] ? "; " : "",
-               rate.count || entry->why[0] ? entry->why : "every sample was contended");
+    note_cell(table, entry, rate.count, value);
 }
 
 static void others_print(const struct bench_run *run, FILE *out)
 {
-    static const char *const headings[] = {"WHAT",    "WHO",     "MODE",         ">SIZE",
-                                           ">MEDIAN", ">Gbit/s", ">THROWN AWAY", "NOTE"};
-    struct table *table = table_create(8, headings);
+    static const char *const headings[] = {"WHAT",    ">BYTES",    ">MEDIAN",
+                                           ">Gbit/s", ">REPEATED", "NOTE"};
+    struct table *table;
+    unsigned found = 0;
 
+    for (unsigned i = 0; i < run->group_count; i++)
+        found += !run->group[i].headline;
+    if (!found)
+        return;
+    table = table_create(6, headings);
     for (unsigned i = 0; i < run->group_count; i++) {
         const struct bench_group *group = &run->group[i];
 
         for (unsigned k = 0; !group->headline && k < group->entry_count; k++)
             other_row(table, group, &group->entry[k]);
     }
-    fprintf(out, "Other traffic of our card, and times\n\n");
+    fprintf(out, "OTHER TRAFFIC OF VIREO, AND TIMES: medians of the rounds\n\n");
     table_print(table, out);
+    fputc('\n', out);
     table_destroy(table);
 }
 
 static void goals_print(const struct bench_run *run, FILE *out)
 {
     static const char *const headings[] = {"GOAL", ">WANTED", ">GOT", "VERDICT"};
-    struct table *table = table_create(4, headings);
     struct bench_goal goals[BENCH_GOALS_MAX];
-    unsigned count = bench_goals(run, goals);
+    unsigned count = bench_goals(run, goals), with[BENCH_REACHED + 1] = {0};
+    struct table *table = table_create(4, headings);
 
     for (unsigned i = 0; i < count; i++) {
+        with[goals[i].verdict]++;
         if (run->options.only && goals[i].verdict == BENCH_NOT_MEASURED)
             continue;
         table_cell(table, "%s", goals[i].what);
-        table_cell(table, "%s %.2f", goals[i].at_most ? "<=" : ">=", goals[i].wanted);
+        table_cell(table, "at %s %.2f", goals[i].at_most ? "most" : "least", goals[i].wanted);
         if (goals[i].verdict == BENCH_NOT_MEASURED)
             table_cell(table, "-");
         else
             table_cell(table, "%.3f", goals[i].got);
         table_cell(table, "%s", verdicts[goals[i].verdict]);
     }
-    fprintf(out, "\nGoals: medians of the rounds' figures, rings of %u\n\n", BENCH_RING_SMALL);
-    table_print(table, out);
+    if (with[BENCH_REACHED] + with[BENCH_NOT_REACHED] || !run->options.only) {
+        fprintf(out,
+                "GOALS: medians of the rounds' figures, rings of %u\n"
+                "'against': Vireo's rate divided by the other's.\n\n",
+                BENCH_RING_SMALL);
+        table_print(table, out);
+        fprintf(out, "\n%u goals reached, %u not reached, %u not measured\n", with[BENCH_REACHED],
+                with[BENCH_NOT_REACHED], with[BENCH_NOT_MEASURED]);
+    }
     table_destroy(table);
 }
 
-// What the run was made on, and whether it is valid.
 static void about_print(const struct bench_run *run, const struct bench_about *about, FILE *out)
+{
+    for (unsigned i = 0; i < about->count; i++)
+        fprintf(out, "%s: %s; ", about->line[i].name, about->line[i].value);
+    fprintf(out, "%u round%s of %u ms\n\n", run->options.rounds, run->options.rounds > 1 ? "s" : "",
+            run->options.sample_ms);
+}
+
+// The last line: may these figures be quoted?
+static void valid_print(const struct bench_run *run, FILE *out)
 {
     unsigned doubtful = bench_doubtful_count(run);
     double factor = bench_ideal_factor(run);
 
-    for (unsigned i = 0; i < about->count; i++)
-        fprintf(out, "%s%s: %s", i ? "; " : "", about->line[i].name, about->line[i].value);
-    fprintf(out, "%s%u rounds of %u ms\n", about->count ? "; " : "", run->options.rounds,
-            run->options.sample_ms);
     if (doubtful)
-        fprintf(out, "INVALID: %u samples were contended, and were taken all the same\n", doubtful);
+        fprintf(out, "This run is INVALID: %u contended samples were taken all the same.\n",
+                doubtful);
     if (factor > 0)
         fprintf(out,
-                "%sthe idealised forwarder is %.2f times testpmd's io at 64 bytes; it has to be "
-                "at least %.0f times\n",
-                factor < BENCH_IDEAL_TIMES_IO ? "INVALID: "
+                "%sThe idealised forwarder is %.2f times as fast as testpmd's io at 64 bytes; to "
+                "be a limit it has to be %.0f times.\n",
+                factor < BENCH_IDEAL_TIMES_IO ? "This run is INVALID. "
                 : doubtful                    ? ""
-                                              : "Valid: ",
+                                              : "This run is valid. ",
                 factor, BENCH_IDEAL_TIMES_IO);
-    else
-        fprintf(out, "Without testpmd's io at 64 bytes nothing says whether the run is valid\n");
-    fputc('\n', out);
+    else if (!doubtful)
+        fprintf(out, "Nothing says whether this run is valid: testpmd's io at 64 bytes was not "
+                     "measured.\n");
 }
 
 void bench_report_print(const struct bench_run *run, const struct bench_about *about, FILE *out)
@@ -239,6 +296,7 @@ void bench_report_print(const struct bench_run *run, const struct bench_about *a
     headline_print(run, out);
     others_print(run, out);
     goals_print(run, out);
+    valid_print(run, out);
 }
 
 // --- for programs ---
@@ -268,10 +326,13 @@ static json_t *rounds_json(const double *values, unsigned count)
 static json_t *entry_json(const struct bench_group *group, const struct bench_entry *entry)
 {
     struct bench_spread rate = rate_of(group, entry);
-    json_t *out = json_pack("{s:s, s:s, s:o, s:o}", "who", bench_who_name(entry->who), "mode",
-                            entry->shape.mode, "mpps", spread_json(rate), "gbit_per_s",
-                            spread_json(spread_times(rate, gbps_of(entry, 1))));
+    char label[LABEL_LEN];
+    json_t *out;
 
+    label_print(label, group, entry);
+    out = json_pack("{s:s, s:s, s:s, s:o, s:o}", "who", bench_who_name(entry->who), "label", label,
+                    "mode", entry->shape.mode, "mpps", spread_json(rate), "gbit_per_s",
+                    spread_json(spread_times(rate, gbps_of(entry, 1))));
     json_object_set_new(out, "mpps_by_round", rounds_json(entry->mpps, group->rounds));
     json_object_set_new(out, "value_by_round", rounds_json(entry->value, group->rounds));
     json_object_set_new(out, "ours_by_theirs",

@@ -293,8 +293,9 @@ void bench_run_measure(struct bench_run *run)
     run->start_ns = clock_now_ns();
     bench_estimate_text(left_ms(run, run->group, 0), text);
     fprintf(stderr,
-            "vireo-bench: %u measurements, %u rounds of %u ms: about %s on a quiet machine\n",
-            run->group_count, run->options.rounds, run->options.sample_ms, text);
+            "vireo-bench: %u measurement%s, %u round%s of %u ms: about %s on a quiet machine\n",
+            run->group_count, run->group_count > 1 ? "s" : "", run->options.rounds,
+            run->options.rounds > 1 ? "s" : "", run->options.sample_ms, text);
     for (unsigned i = 0; i < run->group_count; i++)
         group_measure(run, &run->group[i]);
     if (isatty(STDERR_FILENO))

@@ -23,25 +23,29 @@ const char *argp_program_version = "vireo-bench " VIREO_VERSION;
 
 #define SAMPLE_MS_MAX 10000u
 
+// clang-format off
 static const char doc[] =
-    "Measures the data plane: VF to embedded switch to VF."
-    "\v"
-    "vireo-bench dataplane: a guest process on one core drives two VFs and hands each frame back "
-    "to "
-    "the VF that it came from; 256 frames circulate each way. The card's worker, on another core, "
-    "does everything for each: IOMMU translation by real tables, MAC and VLAN lookup, "
-    "anti-spoofing, "
-    "statistics. Round by round, the same is measured of an idealised forwarder that only copies, "
-    "and with --peers of DPDK's testpmd (vhost, memif) and Open vSwitch. Between samples all but "
-    "the measured one are stopped.\n"
+    "Measures how fast frames go from VF to VF, beside what people run today and beside what two "
+    "cores could do.\v"
+    "A guest process on one core drives two VFs and hands each frame back to the VF that it came "
+    "from; 256 frames circulate each way. Vireo's worker, on another core, does everything for "
+    "each: IOMMU translation by real tables, MAC and VLAN lookup, anti-spoofing, statistics. In "
+    "each round the same is measured of an idealised forwarder that only copies, and with --peers "
+    "of DPDK's testpmd (vhost, memif) and of Open vSwitch, the others being stopped meanwhile.\n"
     "\n"
-    "A sample in which a busy thread waited for its core for more than 4 % of the time is thrown "
-    "away and repeated.\n"
+    "All figures are medians of the rounds. They are worth something on a quiet machine with two "
+    "cores: a sample in which a busy thread waited for its core for more than 4 % of the time is "
+    "thrown away and repeated. With --peers it takes about 4 minutes, with --full 6; without "
+    "peers 1 and 2; more where samples are repeated. docs/performance.md explains it all.\n"
     "\n"
-    "Exit code: 0 where every frame was as it should be and the run is valid, whatever goals were "
-    "reached.\n"
+    "Exit code: 0 where every frame was as it should be and the run is valid (or only "
+    "--contended-ok makes it invalid), whatever goals were reached.\n"
     "\n"
-    "Example: vireo-bench dataplane --peers scripts/bench-peer --json result.json";
+    "Examples:\n"
+    "  make bench JSON=result.json\n"
+    "  vireo-bench dataplane --peers scripts/bench-peer --json result.json\n"
+    "  vireo-bench dataplane --only 'one way' --rounds 3";
+// clang-format on
 
 enum {
     OPTION_ABOUT = 0x100,
@@ -56,21 +60,22 @@ enum {
 };
 
 static const struct argp_option options[] = {
+    {"full", OPTION_FULL, NULL, 0,
+     "Also many VFs, idle cost, wake-up times, guests at constant load, two workers", 0},
+    {"peers", OPTION_PEERS, "SCRIPT", 0,
+     "Measure the peers too; SCRIPT runs them (scripts/bench-peer)", 0},
+    {"only", OPTION_ONLY, "TEXT", 0, "Measure only what has TEXT in its title", 0},
+    {"rounds", OPTION_ROUNDS, "N", 0, "Rounds (default 7); some measurements take 3 at most", 0},
+    {"ms", OPTION_MS, "N", 0, "Length of a sample in ms (default 250)", 0},
+    {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
+     "For machines that are not quiet: where six tries gave no better one, take the least "
+     "contended sample, and call the run invalid",
+     0},
+    {"smoke", OPTION_SMOKE, NULL, 0, "Nearly everything, once and short: to see that it runs", 0},
+    {"json", OPTION_JSON, "FILE", 0, "Write the results there too ('-': only that, on stdout)", 0},
     {"about", OPTION_ABOUT, "TEXT", 0,
      "Lines of 'name: value' that the results are to say too, as scripts/bench-about prints them",
      0},
-    {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
-     "Take the least contended sample where six tries gave no other, and say so: for machines that "
-     "are not "
-     "quiet",
-     0},
-    {"full", OPTION_FULL, NULL, 0, "Also many VFs, idle cost, and wake-up times", 0},
-    {"json", OPTION_JSON, "FILE", 0, "Write the results there too ('-': only that, on stdout)", 0},
-    {"ms", OPTION_MS, "N", 0, "Length of a sample in ms (default 250)", 0},
-    {"only", OPTION_ONLY, "TEXT", 0, "Measure only what has TEXT in its title", 0},
-    {"peers", OPTION_PEERS, "SCRIPT", 0, "Measure the peers too; SCRIPT runs them", 0},
-    {"rounds", OPTION_ROUNDS, "N", 0, "Rounds (default 7)", 0},
-    {"smoke", OPTION_SMOKE, NULL, 0, "Everything once and short: to see that it runs", 0},
     {0},
 };
 
