@@ -6,27 +6,16 @@
 
 #include "base/bits.h"
 #include "hw82599/desc.h"
+#include "nic/cable.h"
 #include "nic/port.h"
 #include "uplink/uplink.h"
 
 #define ETHER_HEADER_LEN 14u
 #define MACS_LEN         12u
 #define VLAN_TAG_LEN     4u
-#define FCS_LEN          4u
 #define CABLE_LEN_MIN    60u // without FCS
 
 #define ETHERTYPE_MAC_CONTROL 0x8808u // pause frames: the MAC's own, no pool sees them
-
-// Size bins count the FCS too: 64, 65-127, 128-255, 256-511, 512-1023, 1024 and more.
-static unsigned size_bin(uint32_t len_bytes)
-{
-    static const uint32_t bounds[] = {64, 127, 255, 511, 1023};
-    unsigned bin = 0;
-
-    while (bin < ARRAY_LEN(bounds) && len_bytes + FCS_LEN > bounds[bin])
-        bin++;
-    return bin;
-}
 
 static struct nic_totals *totals(struct nic_port *port, const struct nic_frame *frame)
 {
@@ -37,7 +26,7 @@ static void count_cable_tx(struct nic_totals *c, const struct nic_frame *frame, 
 {
     nic_count(&c->tx_uplink_frames, 1);
     nic_count(&c->tx_uplink_bytes, len);
-    nic_count(&c->tx_uplink_size_bins[size_bin(len)], 1);
+    nic_count(&c->tx_uplink_size_bins[nic_cable_bin(len)], 1);
     if (nic_frame_mac(frame->head) == NIC_MAC_BROADCAST)
         nic_count(&c->tx_uplink_broadcast, 1);
     else if (frame->head[0] & 1)
@@ -48,7 +37,7 @@ static void count_cable_rx(struct nic_totals *c, const struct nic_frame *frame, 
 {
     nic_count(&c->rx_uplink_frames, 1);
     nic_count(&c->rx_uplink_bytes, len);
-    nic_count(&c->rx_uplink_size_bins[size_bin(len)], 1);
+    nic_count(&c->rx_uplink_size_bins[nic_cable_bin(len)], 1);
     if (nic_frame_mac(frame->head) == NIC_MAC_BROADCAST)
         nic_count(&c->rx_uplink_broadcast, 1);
     else if (frame->head[0] & 1)
@@ -203,7 +192,8 @@ unsigned nic_forward_from_cable(struct nic_port *port)
     // Taken from the uplink even where nobody is to have them: a receiver that is off loses frames,
     // it does not store them.
     for (int i = 0; i < n && port->derived.rx_enabled && !port->derived.mac_loopback; i++) {
-        if (frame_from_cable(port, &frame, in[i].data, in[i].len_bytes))
+        i += (int)nic_cable_receive(port, in + i, (unsigned)(n - i));
+        if (i < n && frame_from_cable(port, &frame, in[i].data, in[i].len_bytes))
             deliver_from_cable(port, &frame);
     }
     nic_rxq_flush(port, lane);

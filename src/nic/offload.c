@@ -58,10 +58,10 @@ bool nic_offload_fits(const struct nic_offload *o, uint32_t head_len)
            o->header_len >= o->l4_offset + l4_layout[o->l4_kind].header_min;
 }
 
-void nic_offload_segment(struct nic_frame *frame, const struct nic_offload *o, uint32_t index,
+void nic_offload_segment(uint8_t *head, const struct nic_offload *o, uint32_t index,
                          uint32_t payload_len, bool last)
 {
-    uint8_t *ip = frame->head + o->l3_offset, *l4 = frame->head + o->l4_offset;
+    uint8_t *ip = head + o->l3_offset, *l4 = head + o->l4_offset;
     uint32_t l4_len = o->header_len - o->l4_offset + payload_len;
 
     if (o->ipv4) {

@@ -31,10 +31,10 @@ struct nic_offload {
 // True where all header fields that these offloads touch lie within the first `head_len` bytes.
 bool nic_offload_fits(const struct nic_offload *offload, uint32_t head_len);
 
-// With segment: rewrites the headers in frame->head (a fresh copy of the packet's own) for segment
+// With segment: rewrites the headers in `head` (a fresh copy of the packet's own) for segment
 // `index` (0…) of `payload_len` bytes: IP length and identification, TCP sequence number and flags,
 // UDP length (82599 §7.2.4). Then, always: the checksums.
-void nic_offload_segment(struct nic_frame *frame, const struct nic_offload *offload, uint32_t index,
+void nic_offload_segment(uint8_t *head, const struct nic_offload *offload, uint32_t index,
                          uint32_t payload_len, bool last);
 void nic_offload_sums(struct nic_frame *frame, const struct nic_offload *offload);
 

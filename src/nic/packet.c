@@ -312,7 +312,7 @@ static bool segment_frame(struct nic_packet *p, struct dma_port *dma, uint32_t s
     seek(p, &at, p->head_len + offset);
     if (!gather(p, dma, &at, frame, len))
         return false;
-    nic_offload_segment(frame, o, segment, len, segment == p->segment_count - 1);
+    nic_offload_segment(frame->head, o, segment, len, segment == p->segment_count - 1);
     return true;
 }
 

@@ -28,6 +28,7 @@
 #include "nic/lane.h"
 #include "nic/mailbox.h"
 #include "nic/nic.h"
+#include "nic/path.h"
 #include "nic/rxq.h"
 #include "nic/sfp.h"
 #include "nic/stats.h"
@@ -78,6 +79,8 @@ struct nic_port {
     struct nic_txq txq[NIC_QUEUES_MAX];
     struct nic_rxq rxq[NIC_QUEUES_MAX];
     struct nic_counters counters;
+    struct nic_path cable_paths[NIC_PATHS]; // of frames from the cable: its worker's
+    bool cable_general_only; // no short way for them: set by tests that compare, by nobody else
     // Workers' shares (lane.h): whose a transmit queue is, who delivers to a function now (0: the
     // PF, n + 1: VF n). What there is of them changes with the gate closed only.
     unsigned lane_count; // 0 until there is a worker

@@ -303,7 +303,7 @@ static void check_segment(const uint8_t *whole, const struct nic_offload *o, uin
 
     memcpy(frame.head, whole, header_len);
     frame.spans[0] = (struct nic_span){whole + header_len + i * o->mss, payload};
-    nic_offload_segment(&frame, o, i, payload, last);
+    nic_offload_segment(frame.head, o, i, payload, last);
     nic_offload_sums(&frame, o);
     join(&frame, out);
     if (o->ipv4) {

@@ -50,7 +50,7 @@ struct uplink {
     struct {
         uint8_t bytes[UPLINK_FRAME_MAX + 4];
         size_t len;
-    } sent[64], waiting[64];
+    } sent[160], waiting[64];
     unsigned waiting_count, waiting_at;
     int wait_fd;
 };
@@ -62,7 +62,7 @@ int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, uns
     size_t len = 0;
 
     (void)sender;
-    assert_true(up->sent_count < 64);
+    assert_true(up->sent_count < 160);
     for (unsigned i = 0; i < iov_count; i++) {
         assert_true(len + iov[i].iov_len <= sizeof up->sent[0].bytes);
         memcpy(up->sent[up->sent_count].bytes + len, iov[i].iov_base, iov[i].iov_len);

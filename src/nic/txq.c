@@ -14,8 +14,10 @@
 #include "nic/forward.h"
 #include "nic/packet.h"
 #include "nic/port.h"
+#include "nic/stack.h"
 
 #define PREFETCH_AHEAD 8u // descriptors
+#define MISSES_MAX     4u
 
 bool nic_txq_control(struct nic_port *port, unsigned queue)
 {
@@ -141,14 +143,14 @@ static void write_head_back(struct nic_port *port, unsigned queue, struct dma_po
         __atomic_store_n(at, htole32(head), __ATOMIC_RELEASE); // as in report()
 }
 
-static bool is_context(const struct hw_tx_data_desc *desc)
+bool nic_txq_is_context(const struct hw_tx_data_desc *desc)
 {
     uint32_t cmd = le32toh(desc->cmd_type_len);
 
     return (cmd & HW_TXD_DEXT) && (cmd & HW_TXD_TYPE_MASK) == HW_TXD_TYPE_CONTEXT;
 }
 
-static void load_context(struct nic_txq *q, const struct hw_tx_data_desc *desc)
+void nic_txq_load_context(struct nic_txq *q, const struct hw_tx_data_desc *desc)
 {
     struct hw_tx_context_desc ctx;
     unsigned index;
@@ -254,8 +256,8 @@ static uint32_t take(struct nic_port *port, struct nic_txq *q, struct round *r,
         q->discarding = !n;
         return n ? n : count;
     }
-    if (is_context(desc)) {
-        load_context(q, desc);
+    if (nic_txq_is_context(desc)) {
+        nic_txq_load_context(q, desc);
         return 1;
     }
     if (!n && count < NIC_TX_DESC_MAX)
@@ -296,7 +298,7 @@ static uint32_t send_batch(struct nic_port *port, unsigned queue, struct round *
                            const struct hw_tx_data_desc *desc, uint32_t count)
 {
     struct nic_txq *q = &port->txq[queue];
-    uint32_t at = 0, n;
+    uint32_t at = 0, n, misses = 0;
 
     for (uint32_t i = 0; i < count && i < PREFETCH_AHEAD; i++)
         prefetch_packet(r->dma, desc + i);
@@ -305,10 +307,19 @@ static uint32_t send_batch(struct nic_port *port, unsigned queue, struct round *
 
         if (most > count - at)
             most = count - at;
-        n = nic_express_send(port, queue, desc + at, most, &r->sums);
-        at += n;
-        if (n == most)
-            continue;
+        // Where several in a row could not go a short way, those behind them are not tried.
+        if (misses < MISSES_MAX) {
+            n = nic_express_send(port, queue, desc + at, most, &r->sums);
+            if (n < most)
+                n += nic_stack_send(port, queue, desc + at + n, count - at - n, &r->sums);
+            at += n;
+            misses = n ? 0 : misses + 1;
+            if (at == count || r->sums.frames >= NIC_TXQ_FRAMES) {
+                if (q->resume.segment)
+                    r->result = NIC_TX_MORE;
+                continue;
+            }
+        }
         // One that cannot go that way.
         if (at + PREFETCH_AHEAD < count)
             prefetch_packet(r->dma, desc + at + PREFETCH_AHEAD);

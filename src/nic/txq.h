@@ -10,6 +10,7 @@
 
 #include "mem/address.h"
 #include "nic/express.h"
+#include "nic/path.h"
 #include "nic/rate.h"
 #include "nic/switch.h"
 
@@ -44,8 +45,9 @@ struct nic_txq {
         bool uplink_done;
     } resume;
     struct nic_flow flows[NIC_FLOWS]; // decisions of late, see switch.h
+    struct nic_path paths[NIC_PATHS]; // and see path.h
     struct nic_express_flow express[NIC_EXPRESS_FLOWS];
-    bool general_only; // no express lane: set by the test that compares both ways, by nobody else
+    bool general_only; // no short ways: set by the test that compares both ways, by nobody else
 };
 
 // Gate closed, or the worker itself. TXDCTL was written: ENABLE newly set: takes base, length, head
@@ -57,6 +59,10 @@ void nic_txq_disable(struct nic_port *port, unsigned queue);
 void nic_txq_reset(struct nic_port *port, unsigned queue);
 // A trapped doorbell. Control thread; gate open or closed. Wakes the worker.
 void nic_txq_set_tail(struct nic_port *port, unsigned queue, uint32_t tail);
+
+// Context descriptors: what they say is good for the packets behind them. Worker.
+bool nic_txq_is_context(const struct hw_tx_data_desc *desc);
+void nic_txq_load_context(struct nic_txq *q, const struct hw_tx_data_desc *desc);
 
 enum nic_tx_result {
     NIC_TX_IDLE,  // nothing more that can be sent now: look again after the next doorbell

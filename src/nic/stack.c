@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nic/stack.h"
+
+#include <endian.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "base/bits.h"
+#include "nic/cable.h"
+#include "nic/copy.h"
+#include "nic/delivery.h"
+#include "nic/packet.h"
+#include "nic/path.h"
+#include "nic/port.h"
+#include "nic/sum.h"
+#include "uplink/uplink.h"
+
+#define ETHER_HEADER_LEN 14u
+#define IP_PROTO_TCP     6u
+#define IP_PROTO_UDP     17u
+#define CABLE_LEN_MIN    60u // shorter frames are padded on the cable
+
+#define HEAD_MAX   NIC_FRAME_HEAD_LEN
+#define PIECES_MAX 8u // of a frame, behind its head; more than a stack makes
+
+#define PREFETCH_AHEAD 8u // descriptors
+
+// A run of packets from one queue.
+struct run {
+    struct nic_port *port;
+    struct nic_txq *q;
+    struct nic_lane *lane;
+    unsigned pool;
+    const struct dma_port *dma;
+    struct dma_run from;         // where the sender's buffers are
+    const struct nic_path *path; // the last packet's
+    struct nic_delivery to;
+    struct nic_tx_sums *sums;
+    struct nic_cable_sums cable;
+};
+
+// A frame: headers that are ours, the rest where the sender has it.
+struct stack_frame {
+    _Alignas(64) uint8_t head[HEAD_MAX];
+    uint32_t head_len, len_bytes;
+    struct nic_span piece[PIECES_MAX];
+    unsigned piece_count;
+};
+
+// A place in a packet's buffers.
+struct cursor {
+    unsigned buffer;
+    uint32_t offset;
+};
+
+// --- headers and payload ------------------------------------------------------------------------
+
+// The next piece of at most `len` bytes. NULL where it is not at hand: the general way walks.
+static const uint8_t *next_piece(struct run *r, const struct nic_packet *p, struct cursor *at,
+                                 uint32_t len, uint32_t *taken)
+{
+    uint32_t left = p->buffer[at->buffer].len_bytes - at->offset;
+    const uint8_t *data;
+
+    *taken = left < len ? left : len;
+    data = nic_delivery_at(r->dma, &r->from, p->buffer[at->buffer].addr + at->offset, *taken,
+                           DMA_READ);
+    at->offset += *taken;
+    if (*taken == left) {
+        at->buffer++;
+        at->offset = 0;
+    }
+    return data;
+}
+
+static void skip(const struct nic_packet *p, struct cursor *at, uint32_t len)
+{
+    while (len) {
+        uint32_t left = p->buffer[at->buffer].len_bytes - at->offset;
+
+        if (len < left) {
+            at->offset += len;
+            return;
+        }
+        len -= left;
+        at->buffer++;
+        at->offset = 0;
+    }
+}
+
+// Copies the first `len` bytes of a packet: read once, checked and delivered from the copy.
+static bool copy_head(struct run *r, const struct nic_packet *p, struct cursor *at, uint8_t *head,
+                      uint32_t len)
+{
+    uint32_t taken;
+
+    for (uint32_t done = 0; done < len; done += taken) {
+        const uint8_t *data = next_piece(r, p, at, len - done, &taken);
+
+        if (unlikely(!data))
+            return false;
+        nic_copy_head(head + done, data, taken);
+    }
+    return true;
+}
+
+static bool gather(struct run *r, const struct nic_packet *p, struct cursor *at,
+                   struct stack_frame *f, uint32_t len)
+{
+    uint32_t taken;
+
+    f->piece_count = 0;
+    for (; len; len -= taken) {
+        const uint8_t *data = next_piece(r, p, at, len, &taken);
+
+        if (unlikely(!data || f->piece_count == PIECES_MAX))
+            return false;
+        f->piece[f->piece_count++] = (struct nic_span){data, taken};
+    }
+    return true;
+}
+
+// Whether all that the packet asks for concerns the headers that the path knows, so that nothing
+// that decides about the frame is changed on the way.
+static bool fits_path(const struct nic_path *path, const struct nic_offload *o)
+{
+    if (!o->ip_sum && !o->l4_sum && !o->segment)
+        return true;
+    if (!path->ip_version || o->l3_offset != ETHER_HEADER_LEN || o->l4_offset != path->l4_offset ||
+        o->ipv4 != (path->ip_version == 4))
+        return false;
+    return o->l4_kind == NIC_L4_TCP   ? path->l4_protocol == IP_PROTO_TCP
+           : o->l4_kind == NIC_L4_UDP ? path->l4_protocol == IP_PROTO_UDP
+                                      : false;
+}
+
+// --- frames -------------------------------------------------------------------------------------
+
+// Puts the L4 checksum into the head, where `sum` is that of the bytes behind it. The field holds
+// the pseudo-header's sum: it is summed with the rest, then replaced.
+static void put_l4_sum(struct stack_frame *f, const struct nic_offload *o, uint64_t sum)
+{
+    uint8_t *field = f->head + o->l4_offset + (o->l4_kind == NIC_L4_TCP ? 16 : 6);
+    uint16_t v;
+
+    sum += nic_sum(f->head + o->l4_offset, f->head_len - o->l4_offset);
+    v = (uint16_t)~nic_sum_fold(sum);
+    // RFC 768: a UDP checksum of zero means that there is none.
+    if (!v && o->l4_kind == NIC_L4_UDP)
+        v = 0xffff;
+    memcpy(field, &v, sizeof v);
+}
+
+// The sum of what is behind the head; copied too, where there is a `dst` for it.
+static uint64_t payload_sum(const struct stack_frame *f, const struct nic_offload *o, uint8_t *dst)
+{
+    uint32_t at = f->head_len - o->l4_offset;
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < f->piece_count; i++) {
+        const struct nic_span *piece = &f->piece[i];
+        uint64_t s = dst ? nic_sum_copy(dst, piece->data, piece->len_bytes)
+                         : nic_sum(piece->data, piece->len_bytes);
+
+        sum += at & 1 ? nic_sum_swap(s) : s;
+        at += piece->len_bytes;
+        dst += dst ? piece->len_bytes : 0;
+    }
+    return sum;
+}
+
+static bool to_pool(struct run *r, struct stack_frame *f, const struct nic_offload *o,
+                    uint32_t status)
+{
+    uint8_t *dst = nic_delivery_buffer(&r->to, r->path->queue, f->len_bytes), *at;
+
+    if (unlikely(!dst))
+        return false;
+    at = dst + f->head_len;
+    if (o->l4_sum) {
+        put_l4_sum(f, o, payload_sum(f, o, at));
+    } else {
+        for (unsigned i = 0; i < f->piece_count; at += f->piece[i++].len_bytes)
+            memcpy(at, f->piece[i].data, f->piece[i].len_bytes);
+    }
+    nic_copy_head(dst, f->head, f->head_len);
+    nic_delivery_fill(&r->to, r->path->rx_low, status, f->len_bytes);
+    r->sums->loopback_frames++;
+    r->sums->loopback_bytes += f->len_bytes;
+    return true;
+}
+
+static bool to_cable(struct run *r, struct stack_frame *f, const struct nic_offload *o)
+{
+    struct iovec iov[1 + PIECES_MAX] = {{f->head, f->head_len}};
+
+    if (unlikely(f->len_bytes < CABLE_LEN_MIN))
+        return false;
+    if (r->to.rx.room)
+        nic_delivery_leave(&r->to);
+    nic_rx_leave(r->port, r->lane); // the far end may take its time
+    if (o->l4_sum)
+        put_l4_sum(f, o, payload_sum(f, o, NULL));
+    for (unsigned i = 0; i < f->piece_count; i++)
+        iov[1 + i] = (struct iovec){(void *)f->piece[i].data, f->piece[i].len_bytes};
+    nic_cable_note(&r->cable, f->len_bytes);
+    // What it cannot take, it counts.
+    (void)uplink_send(r->port->uplink, r->lane->index, iov, 1 + f->piece_count);
+    return true;
+}
+
+// Sends a frame that is complete but for its L4 checksum. False, with nothing done, where it cannot
+// go this way.
+static bool send_frame(struct run *r, struct stack_frame *f, const struct nic_offload *o)
+{
+    uint32_t status = r->path->rx_status, sum;
+
+    if (o->ip_sum) {
+        sum = nic_sum_fold(nic_sum(f->head + ETHER_HEADER_LEN, o->l4_offset - ETHER_HEADER_LEN));
+        sum = ~sum;
+        memcpy(f->head + ETHER_HEADER_LEN + 10, &sum, 2);
+    }
+    if (r->path->ip_version && !nic_path_check_ip(r->path, f->head, f->len_bytes, &status))
+        return false;
+    if (r->path->queue == NIC_PATH_CABLE) {
+        if (!to_cable(r, f, o))
+            return false;
+    } else {
+        uint32_t l3_len = r->path->ip_version == 4
+                              ? (uint32_t)(f->head[16] << 8 | f->head[17])
+                              : (uint32_t)(f->head[18] << 8 | f->head[19]) + 40;
+
+        // Valid by construction: the card made it, of the header that the frame has.
+        if (o->l4_sum && ETHER_HEADER_LEN + l3_len == f->len_bytes)
+            status |= HW_RXS_L4CS;
+        if (!to_pool(r, f, o, status))
+            return false;
+    }
+    r->sums->frames++;
+    r->sums->bytes += f->len_bytes;
+    r->sums->pool_frames++;
+    r->sums->pool_bytes += f->len_bytes;
+    return true;
+}
+
+// Finds the path of a packet by the head of its first frame.
+static bool find_path(struct run *r, const struct stack_frame *f, const struct nic_offload *o)
+{
+    if (unlikely(!r->path || !nic_path_matches(r->path, f->head))) {
+        const struct nic_path *path = nic_path_find(&r->port->derived, r->q->paths, (int)r->pool,
+                                                    f->head, f->head_len, f->len_bytes);
+
+        if (!path)
+            return false;
+        r->path = path;
+    }
+    return fits_path(r->path, o);
+}
+
+// One frame. False, with nothing done, where it cannot go this way.
+static bool send_whole(struct run *r, const struct nic_packet *p)
+{
+    struct cursor at = {0};
+    struct stack_frame f;
+
+    f.len_bytes = p->total_len;
+    f.head_len = p->head_len;
+    return p->head_len <= HEAD_MAX && p->total_len >= NIC_PATH_KEY_LEN &&
+           copy_head(r, p, &at, f.head, f.head_len) &&
+           gather(r, p, &at, &f, f.len_bytes - f.head_len) && find_path(r, &f, &p->offload) &&
+           send_frame(r, &f, &p->offload);
+}
+
+// The segments of a packet, from q->resume.segment on, which says how many are through.
+static bool send_segments(struct run *r, const struct nic_packet *p)
+{
+    const struct nic_offload *o = &p->offload;
+    uint32_t *segment = &r->q->resume.segment, offset = *segment * o->mss;
+    _Alignas(64) uint8_t head[HEAD_MAX] = {0};
+    struct cursor at = {0};
+    struct stack_frame f;
+    bool found = false;
+
+    if (p->head_len > HEAD_MAX || *segment >= p->segment_count ||
+        !copy_head(r, p, &at, head, p->head_len))
+        return false;
+    skip(p, &at, offset);
+    f.head_len = p->head_len;
+    for (; *segment < p->segment_count; (*segment)++, offset += o->mss) {
+        uint32_t left = p->payload_len - offset, len = left < o->mss ? left : o->mss;
+
+        if (r->sums->frames >= NIC_TXQ_FRAMES || !gather(r, p, &at, &f, len))
+            return false;
+        f.len_bytes = f.head_len + len;
+        memcpy(f.head, head, HEAD_MAX);
+        nic_offload_segment(f.head, o, *segment, len, *segment == p->segment_count - 1);
+        found = found || find_path(r, &f, o);
+        if (!found || !send_frame(r, &f, o))
+            return false;
+    }
+    *segment = 0;
+    return true;
+}
+
+// The packet at desc[0]. Returns how many descriptors it has; 0 where it cannot go this way, or not
+// all of it.
+static uint32_t send_packet(struct run *r, const struct hw_tx_data_desc *desc, uint32_t count)
+{
+    struct nic_packet p;
+    uint32_t n = 1;
+
+    while (!(le32toh(desc[n - 1].cmd_type_len) & HW_TXD_EOP)) {
+        if (n == count || n == NIC_TX_DESC_MAX)
+            return 0;
+        n++;
+    }
+    if (!nic_packet_parse(&p, desc, n, r->q, &r->port->derived, r->pool) || p.insert_vlan)
+        return 0;
+    return (p.offload.segment ? send_segments(r, &p) : send_whole(r, &p)) ? n : 0;
+}
+
+// Asks for the first lines of a buffer that will soon be looked at.
+static void prefetch(const struct run *r, const struct hw_tx_data_desc *desc)
+{
+    const uint8_t *data = dma_run_at(&r->from, le64toh(desc->buffer_addr), 1);
+
+    if (data) {
+        nic_prefetch_read(data);
+        nic_prefetch_read(data + NIC_LINE_BYTES);
+    }
+}
+
+uint32_t nic_stack_send(struct nic_port *port, unsigned queue, const struct hw_tx_data_desc *desc,
+                        uint32_t count, struct nic_tx_sums *sums)
+{
+    struct nic_txq *q = &port->txq[queue];
+    struct run r = {.port = port, .q = q, .sums = sums};
+    uint32_t at, n;
+
+    r.pool = nic_pool_of_queue(port, queue);
+    if (q->general_only || q->discarding || q->rate.factor || q->resume.pools_done ||
+        q->resume.uplink_done || port->derived.mac_loopback ||
+        (port->derived.insert_vlan_pools >> r.pool & 1))
+        return 0;
+    r.dma = nic_dma_of_queue(port, queue);
+    r.lane = r.to.lane = nic_lane_of_queue(port, queue);
+    r.to.port = port;
+    for (at = 0; at < count && sums->frames < NIC_TXQ_FRAMES; at += n) {
+        if (at + PREFETCH_AHEAD < count)
+            prefetch(&r, desc + at + PREFETCH_AHEAD);
+        if (nic_txq_is_context(desc + at)) {
+            nic_txq_load_context(q, desc + at);
+            n = 1;
+            continue;
+        }
+        n = send_packet(&r, desc + at, count - at);
+        if (!n)
+            break;
+    }
+    nic_delivery_leave(&r.to);
+    if (r.cable.frames)
+        nic_cable_add_tx(&port->counters.total[r.lane->index], &r.cable);
+    return at;
+}
