@@ -151,6 +151,65 @@ static void port_print(const json_t *port)
     table_destroy(table);
 }
 
+static json_int_t drops(const json_t *counts)
+{
+    const char *key;
+    json_t *value;
+    json_int_t total = 0;
+
+    json_object_foreach((json_t *)counts, key, value)
+    {
+        if (strstr(key, "_drops"))
+            total += json_integer_value(value);
+    }
+    return total;
+}
+
+static void function_row(struct table *table, json_int_t port, const char *name,
+                         const json_t *counts)
+{
+    cell_int(table, port);
+    table_cell(table, "%s", name);
+    cell_int(table, int_at(counts, "rx_frames"));
+    cell_int(table, int_at(counts, "tx_frames"));
+    cell_int(table, drops(counts));
+}
+
+// Of a daemon in chassis mode: whose VFs are which is the VM's to know. VFs that moved nothing are
+// left out: all 63 of a port are always there.
+static void chassis_print(const json_t *stats)
+{
+    static const char *const headings[] = {">PORT", "FUNCTION", ">RX", ">TX", ">DROPS"};
+    struct table *table = table_create(5, headings);
+    const char *key;
+    size_t i, n;
+    json_t *port, *counts, *value;
+
+    json_array_foreach(json_object_get(stats, "ports"), i, port)
+    {
+        function_row(table, int_at(port, "port"), "PF", json_object_get(port, "counts"));
+        json_array_foreach(json_object_get(port, "vfs"), n, counts)
+        {
+            char name[32];
+
+            snprintf(name, sizeof name, "VF %zu", n);
+            if (int_at(counts, "rx_frames") || int_at(counts, "tx_frames") || drops(counts))
+                function_row(table, int_at(port, "port"), name, counts);
+        }
+    }
+    if (int_at(stats, "client_pid"))
+        printf("client: PID %" JSON_INTEGER_FORMAT ", %s\n", int_at(stats, "client_pid"),
+               true_at(stats, "booted") ? "its kernel is at the card" : "not booted yet");
+    else
+        printf("client: none\n");
+    printf("cycles:");
+    json_object_foreach(json_object_get(stats, "cycles"), key, value)
+        printf(" %s %" JSON_INTEGER_FORMAT, key, json_integer_value(value));
+    printf("\n");
+    table_print(table, stdout);
+    table_destroy(table);
+}
+
 int vireo_stats(const struct invocation *inv)
 {
     json_t *stats = call(inv, "stats", NULL);
@@ -163,6 +222,8 @@ int vireo_stats(const struct invocation *inv)
         return EXIT_FAILURE;
     if (inv->json) {
         status = json_print(stats);
+    } else if (json_object_get(stats, "cycles")) {
+        chassis_print(stats);
     } else {
         json_array_foreach(json_object_get(stats, "ports"), i, port) port_print(port);
         printf("worker: %" JSON_INTEGER_FORMAT " frames in %" JSON_INTEGER_FORMAT

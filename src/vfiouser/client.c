@@ -290,12 +290,12 @@ static int region_info(struct vfiouser_client *client, unsigned index,
         err = client_request(client, &request, reply);
         if (!err)
             err = vfiouser_region_info_parse((*reply)->payload, (*reply)->payload_len, info);
-        if (!err && info->index != index)
-            err = -EPROTO;
-        if (!err && info->argsz <= query.argsz)
+        if (err)
+            break;
+        if (info->index == index && info->argsz <= query.argsz)
             return 0;
         query.argsz = info->argsz;
-        if (!err && (attempt || query.argsz > VFIOUSER_PAYLOAD_MAX))
+        if (info->index != index || attempt || query.argsz > VFIOUSER_PAYLOAD_MAX)
             err = -EPROTO;
     }
     return err;

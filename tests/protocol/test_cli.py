@@ -257,6 +257,25 @@ def case_asked(bench):
     run.rmdir()
 
 
+def case_chassis_stats(bench):
+    """A daemon in chassis mode counts other things: and says which, without question marks."""
+    run = bench.folder / "run"
+    run.mkdir()
+    daemon = Daemon(bench.programs["vireod"], run, GOOD, name="daemon")
+    daemon.options = ("--chassis",)
+    daemon.start()
+    try:
+        done = bench.run("vireo", "--run-dir {}/run stats")
+        bench.complains("vireo", "--run-dir {}/run vf list", "runs with --chassis")
+    finally:
+        daemon.stop()
+    said = done.stdout.decode()
+    check(done.returncode == 0 and "client: none" in said and "config_reads 0" in said,
+          said[:300])
+    check("?" not in said and re.search(r"^ *0 +PF +0 +0 +0$", said, re.MULTILINE), said)
+    check(not (run / "ssdt.aml").exists(), "the ACPI tables stay when the daemon has ended")
+
+
 def main():
     if len(sys.argv) != len(NAMES) + 1:
         sys.exit(__doc__)
