@@ -139,21 +139,6 @@ static int get_admin_link(struct vf_driver *vf)
 
 // --- From reset to running ---
 
-int vf_wait_enabled(struct vf_driver *vf, uint32_t offset, uint32_t enable)
-{
-    struct timespec ms = {.tv_nsec = 1000000};
-
-    // Where the register is in a mapped page this reads our own write; the read of page 0 makes the
-    // card look at it.
-    driver_reg_read(vf->bus, HW_VFSTATUS);
-    for (unsigned i = 0; i < ENABLE_TRIES && !vf->bus->lost; i++) {
-        if (driver_reg_read(vf->bus, offset) & enable)
-            return vf->bus->lost ? -ENODEV : 0;
-        nanosleep(&ms, NULL);
-    }
-    return vf->bus->lost ? -ENODEV : -ETIMEDOUT;
-}
-
 // Also what ends all DMA, when we leave.
 static void reset_function(struct vf_driver *vf)
 {
@@ -200,22 +185,62 @@ static int meet_pf(struct vf_driver *vf, char *error, size_t error_len)
     return ret;
 }
 
+// Waits until the queue's control register has ENABLE set.
+static int wait_enabled(struct vf_driver *vf, uint32_t offset, uint32_t enable)
+{
+    struct timespec ms = {.tv_nsec = 1000000};
+
+    // Where the register is in a mapped page this reads our own write; the read of page 0 makes the
+    // card look at it.
+    driver_reg_read(vf->bus, HW_VFSTATUS);
+    for (unsigned i = 0; i < ENABLE_TRIES && !vf->bus->lost; i++) {
+        if (driver_reg_read(vf->bus, offset) & enable)
+            return vf->bus->lost ? -ENODEV : 0;
+        nanosleep(&ms, NULL);
+    }
+    return vf->bus->lost ? -ENODEV : -ETIMEDOUT;
+}
+
+static int start_queue(struct vf_driver *vf, unsigned queue)
+{
+    int ret = vf_rx_create(vf, queue);
+
+    if (!ret)
+        ret = vf_tx_create(vf, queue);
+    if (ret)
+        return ret;
+    vf_tx_enable(vf, queue);
+    ret = wait_enabled(vf, HW_VFTXDCTL(queue), HW_TXDCTL_ENABLE);
+    if (ret)
+        return ret;
+    vf_rx_enable(vf, queue);
+    ret = wait_enabled(vf, HW_VFRXDCTL(queue), HW_RXDCTL_ENABLE);
+    if (ret)
+        return ret;
+    vf_rx_post(vf, queue);
+    return 0;
+}
+
+static int get_pool(struct vf_driver *vf)
+{
+    const struct vf_config *c = &vf->config;
+
+    if (!c->pool_of)
+        return vf_pool_create(vf->bus, c->buffer_count, c->buffer_bytes, &vf->pool);
+    vf->pool = c->pool_of->pool;
+    vf->pool->users++;
+    return 0;
+}
+
 static int start_queues(struct vf_driver *vf)
 {
     unsigned log2_queues = vf->config.queue_count > 1;
-    int ret = vf_pool_join(vf);
+    int ret = get_pool(vf);
 
     // RQPL: how many queues RSS spreads over (82599 §8.3).
     driver_reg_write(vf->bus, HW_VFPSRTYPE, log2_queues << HW_PSRTYPE_RQPL_SHIFT);
-    for (unsigned i = 0; !ret && i < vf->config.queue_count; i++) {
-        ret = vf_rx_create(vf, i);
-        if (!ret)
-            ret = vf_tx_create(vf, i);
-        if (!ret)
-            ret = vf_tx_start(vf, i);
-        if (!ret)
-            ret = vf_rx_start(vf, i);
-    }
+    for (unsigned i = 0; !ret && i < vf->config.queue_count; i++)
+        ret = start_queue(vf, i);
     return ret;
 }
 
@@ -327,7 +352,7 @@ void vf_driver_close(struct vf_driver *vf)
         vf_rx_destroy(vf, i);
         vf_tx_destroy(vf, i);
     }
-    vf_pool_leave(vf);
+    vf_pool_leave(vf->pool);
     free(vf);
 }
 

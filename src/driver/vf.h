@@ -30,9 +30,12 @@ struct vf_config {
     struct vf_driver *pool_of;
 };
 
-// One buffer of the pool. data = start of the frame.
+#define VF_BUFFER_ALIGN_BYTES 64u // a cache line
+
+// One buffer of the pool. data = start of the frame: whoever sends may move it, with iova, within
+// the card's memory; the next owner finds it at the buffer's start again.
 struct vf_buffer {
-    uint8_t *data;
+    _Alignas(VF_BUFFER_ALIGN_BYTES) uint8_t *data;
     uint64_t iova;                  // of data
     uint16_t len_bytes;             // of this buffer
     uint16_t vlan;                  // rx: stripped tag where flag is set; tx: tag to insert
@@ -42,20 +45,23 @@ struct vf_buffer {
     uint8_t reserved;
     uint32_t rss_hash;      // rx
     struct vf_buffer *next; // more of the same frame; flags and vlan count in the first
-    uint32_t index;         // the pool's own
+    uint32_t index;         // 0 … buffer_count - 1, this and below the pool's own
+    uint8_t *start;
+    uint64_t start_iova;
 };
 
+// The first three are numbered as the card numbers them in a descriptor's status.
 enum {
-    VF_RX_VLAN = 1 << 0, // `vlan` holds the stripped tag
-    VF_RX_IP_CSUM_OK = 1 << 1,
-    VF_RX_L4_CSUM_OK = 1 << 2,
-    VF_RX_CSUM_BAD = 1 << 3,
-    VF_TX_VLAN = 1 << 4,
-    VF_TX_IP_CSUM = 1 << 5,  // IPv4 header checksum
-    VF_TX_TCP_CSUM = 1 << 6, // the pseudo-header sum must be in the field (82599 §7.2.5)
-    VF_TX_UDP_CSUM = 1 << 7,
-    VF_TX_TSO = 1 << 8,  // implies TCP checksum
-    VF_TX_IPV6 = 1 << 9, // else IPv4, where a checksum or TSO is asked
+    VF_RX_VLAN = 1 << 3, // `vlan` holds the stripped tag
+    VF_RX_L4_CSUM_OK = 1 << 5,
+    VF_RX_IP_CSUM_OK = 1 << 6,
+    VF_RX_CSUM_BAD = 1 << 7,
+    VF_TX_VLAN = 1 << 8,
+    VF_TX_IP_CSUM = 1 << 9,   // IPv4 header checksum
+    VF_TX_TCP_CSUM = 1 << 10, // the pseudo-header sum must be in the field (82599 §7.2.5)
+    VF_TX_UDP_CSUM = 1 << 11,
+    VF_TX_TSO = 1 << 12,  // implies TCP checksum
+    VF_TX_IPV6 = 1 << 13, // else IPv4, where a checksum or TSO is asked
 };
 
 // Numbers as in the mailbox message (enum hw_xcast_mode).

@@ -8,12 +8,19 @@
 #include "driver/vf_state.h"
 #include "hw82599/regs.h"
 
-// Gives descriptor `i` to the card, with the buffer that is in its slot.
-static void post(struct vf_rx_queue *q, unsigned i)
+#define STATUS_ERRORS (HW_RXE_RXE | HW_RXE_L4E | HW_RXE_IPE)
+#define STATUS_FLAGS  (HW_RXS_VP | HW_RXS_L4CS | HW_RXS_IPCS)
+
+_Static_assert(VF_RX_VLAN == HW_RXS_VP && VF_RX_L4_CSUM_OK == HW_RXS_L4CS &&
+                   VF_RX_IP_CSUM_OK == HW_RXS_IPCS,
+               "a good frame's flags are its status's");
+
+// Points a descriptor at the whole of a buffer.
+static inline void post(union vf_rx_desc *desc, struct vf_buffer *b)
 {
-    // header_addr holds the status that the card wrote: 0 clears DD.
-    q->ring[i].read.packet_addr = htole64(q->slots[i]->iova);
-    q->ring[i].read.header_addr = 0;
+    vf_pool_rewind(b);
+    desc->read.packet_addr = htole64(b->iova);
+    desc->read.header_addr = 0; // here the card wrote its status: clears DD
 }
 
 int vf_rx_create(struct vf_driver *vf, unsigned queue)
@@ -32,16 +39,15 @@ int vf_rx_create(struct vf_driver *vf, unsigned queue)
         q->slots[i] = vf_buffer_alloc(vf);
         if (!q->slots[i])
             return -ENOMEM;
-        post(q, i);
+        post(&q->ring[i], q->slots[i]);
     }
     return 0;
 }
 
-int vf_rx_start(struct vf_driver *vf, unsigned queue)
+void vf_rx_enable(struct vf_driver *vf, unsigned queue)
 {
     struct vf_rx_queue *q = &vf->rx[queue];
     struct driver_bus *bus = vf->bus;
-    int ret;
 
     driver_reg_write(bus, HW_VFRDBAL(queue), (uint32_t)q->memory.iova);
     driver_reg_write(bus, HW_VFRDBAH(queue), (uint32_t)(q->memory.iova >> 32));
@@ -52,20 +58,22 @@ int vf_rx_start(struct vf_driver *vf, unsigned queue)
                      vf->config.buffer_bytes / 1024 |
                          HW_SRRCTL_DESCTYPE_ADV << HW_SRRCTL_DESCTYPE_SHIFT | HW_SRRCTL_DROP_EN);
     driver_reg_write(bus, HW_VFRXDCTL(queue), HW_RXDCTL_ENABLE | HW_RXDCTL_VME);
-    ret = vf_wait_enabled(vf, HW_VFRXDCTL(queue), HW_RXDCTL_ENABLE);
-    if (ret)
-        return ret;
+}
+
+void vf_rx_post(struct vf_driver *vf, unsigned queue)
+{
     // All but one: a tail that equals the head would mean an empty ring.
-    driver_reg_write(bus, HW_VFRDT(queue), vf->config.ring_len - 1);
-    return 0;
+    driver_reg_write(vf->bus, HW_VFRDT(queue), vf->config.ring_len - 1);
 }
 
 void vf_rx_destroy(struct vf_driver *vf, unsigned queue)
 {
     struct vf_rx_queue *q = &vf->rx[queue];
 
-    for (unsigned i = 0; q->slots && i < vf->config.ring_len; i++)
-        vf_buffer_free(vf, q->slots[i]);
+    for (unsigned i = 0; q->slots && i < vf->config.ring_len; i++) {
+        if (q->slots[i])
+            vf_pool_put(vf->pool, &q->slots[i], 1);
+    }
     vf_buffer_free(vf, q->first);
     q->first = NULL;
     free(q->slots);
@@ -74,41 +82,62 @@ void vf_rx_destroy(struct vf_driver *vf, unsigned queue)
         vf->bus->ops->dma_free(vf->bus, &q->memory);
 }
 
-static inline void set_flags(struct vf_buffer *b, const struct hw_rx_writeback_desc *desc)
+static inline void advance(const struct vf_driver *vf, struct vf_rx_queue *q, unsigned count)
 {
-    uint32_t status = le32toh(desc->status_error);
+    q->next += count;
+    if (q->next >= vf->config.ring_len)
+        q->next -= vf->config.ring_len;
+}
 
-    b->rss_hash = le32toh(desc->rss_hash);
-    if (!(status & (HW_RXS_VP | HW_RXS_IPCS | HW_RXS_L4CS)))
-        return;
-    if (status & HW_RXS_VP) {
-        b->flags |= VF_RX_VLAN;
-        b->vlan = le16toh(desc->vlan);
-    }
-    if (status & HW_RXS_IPCS)
-        b->flags |= status & HW_RXE_IPE ? VF_RX_CSUM_BAD : VF_RX_IP_CSUM_OK;
-    if (status & HW_RXS_L4CS)
-        b->flags |= status & HW_RXE_L4E ? VF_RX_CSUM_BAD : VF_RX_L4_CSUM_OK;
+// A descriptor as it is now; all else in it counts only where the card has set DD.
+static inline struct hw_rx_writeback_desc snapshot(const union vf_rx_desc *desc)
+{
+    const volatile uint64_t *words = desc->words;
+    union vf_rx_desc copy;
+
+    copy.words[1] = words[1]; // with DD in it
+    // acquire: pairs with the card's release of DD; all else was written before
+    atomic_thread_fence(memory_order_acquire);
+    copy.words[0] = words[0];
+    return copy.done;
+}
+
+// What the card says of a frame, in its last descriptor. Wrong checksums are the caller's matter.
+static inline void describe(struct vf_buffer *frame, const struct hw_rx_writeback_desc *desc)
+{
+    frame->flags = le32toh(desc->status_error) & STATUS_FLAGS;
+    frame->vlan = le16toh(desc->vlan);
+    frame->rss_hash = le32toh(desc->rss_hash);
+}
+
+static void forget_frame(struct vf_rx_queue *q)
+{
+    q->first = NULL;
+    q->last = NULL;
 }
 
 // Ends the frame that is being put together. True and *out where it is whole and good.
 static bool finish_frame(struct vf_driver *vf, struct vf_rx_queue *q,
                          const struct hw_rx_writeback_desc *desc, struct vf_buffer **out)
 {
+    uint32_t status = le32toh(desc->status_error);
     struct vf_buffer *frame = q->first;
     bool discard = q->discarding;
 
-    q->first = NULL;
-    q->last = NULL;
+    forget_frame(q);
     q->discarding = false;
     if (discard) // what there was of it is free already
         return false;
-    if (le32toh(desc->status_error) & HW_RXE_RXE) {
+    if (status & HW_RXE_RXE) {
         vf->stats.rx_errors++;
         vf_buffer_free(vf, frame);
         return false;
     }
-    set_flags(frame, desc); // flags of a frame are in its last descriptor
+    describe(frame, desc);
+    if ((status & HW_RXS_IPCS) && (status & HW_RXE_IPE))
+        frame->flags = (frame->flags & ~VF_RX_IP_CSUM_OK) | VF_RX_CSUM_BAD;
+    if ((status & HW_RXS_L4CS) && (status & HW_RXE_L4E))
+        frame->flags = (frame->flags & ~VF_RX_L4_CSUM_OK) | VF_RX_CSUM_BAD;
     vf->stats.rx_frames++;
     for (struct vf_buffer *b = frame; b; b = b->next)
         vf->stats.rx_bytes += b->len_bytes;
@@ -117,10 +146,9 @@ static bool finish_frame(struct vf_driver *vf, struct vf_rx_queue *q,
 }
 
 // Takes the buffer of a finished descriptor into the frame, and puts a fresh one in its place.
-static void take_buffer(struct vf_driver *vf, struct vf_rx_queue *q, unsigned i, unsigned len)
+static void take_buffer(struct vf_driver *vf, struct vf_rx_queue *q, unsigned len)
 {
-    struct vf_buffer *b = q->slots[i];
-    struct vf_buffer *fresh;
+    struct vf_buffer **slot = &q->slots[q->next], *b = *slot, *fresh;
 
     if (q->discarding)
         return; // the slot keeps its buffer
@@ -129,14 +157,14 @@ static void take_buffer(struct vf_driver *vf, struct vf_rx_queue *q, unsigned i,
         // The ring must stay full, so the frame goes.
         vf->stats.rx_no_buffer++;
         vf_buffer_free(vf, q->first);
-        q->first = NULL;
-        q->last = NULL;
+        forget_frame(q);
         q->discarding = true;
         return;
     }
-    q->slots[i] = fresh;
+    *slot = fresh;
+    b->next = NULL;
     // Whatever the card says, it was given no more room than this.
-    b->len_bytes = (uint16_t)(len < vf->config.buffer_bytes ? len : vf->config.buffer_bytes);
+    b->len_bytes = (uint16_t)vf_min(len, vf->config.buffer_bytes);
     if (q->last)
         q->last->next = b;
     else
@@ -144,67 +172,87 @@ static void take_buffer(struct vf_driver *vf, struct vf_rx_queue *q, unsigned i,
     q->last = b;
 }
 
-// What most frames are: good, and whole in one buffer; none has been begun. Puts a fresh buffer in
-// its place. NULL, with nothing done, for any other, and where the pool is empty.
-static inline struct vf_buffer *take_whole(struct vf_driver *vf, struct vf_rx_queue *q, unsigned i,
-                                           const struct hw_rx_writeback_desc *desc)
+// Receives one descriptor, whatever it is. What the card has not finished: -1; else how many
+// frames it completed: 0 or 1.
+static int take_any(struct vf_driver *vf, struct vf_rx_queue *q, struct vf_buffer **out)
 {
-    struct vf_buffer *b = q->slots[i], *fresh;
+    struct hw_rx_writeback_desc desc = snapshot(&q->ring[q->next]);
+    uint32_t status = le32toh(desc.status_error);
+    bool got = false;
 
-    if ((le32toh(desc->status_error) & (HW_RXS_EOP | HW_RXE_RXE)) != HW_RXS_EOP ||
-        le16toh(desc->len_bytes) > vf->config.buffer_bytes)
-        return NULL;
-    fresh = vf_pool_take(vf);
-    if (!fresh)
-        return NULL;
-    q->slots[i] = fresh;
-    b->len_bytes = le16toh(desc->len_bytes);
-    set_flags(b, desc);
-    return b;
+    if (!(status & HW_RXS_DD))
+        return -1;
+    take_buffer(vf, q, le16toh(desc.len_bytes));
+    if (status & HW_RXS_EOP)
+        got = finish_frame(vf, q, &desc, out);
+    post(&q->ring[q->next], q->slots[q->next]);
+    advance(vf, q, 1);
+    return got;
+}
+
+// take_any() for frames as most are: good, and whole in one buffer, none begun before them. Takes
+// a run of them, which ends before the first that is not or has not come, where the ring goes
+// round, and where the pool is empty. Returns how many.
+static unsigned take_plain(struct vf_driver *vf, struct vf_rx_queue *q, struct vf_buffer **out,
+                           unsigned count)
+{
+    union vf_rx_desc *desc = &q->ring[q->next];
+    struct vf_buffer **slots = &q->slots[q->next];
+    struct vf_buffer **fresh = vf->pool->free + vf->pool->free_count;
+    uint32_t len_max = vf->config.buffer_bytes;
+    uint64_t bytes = 0;
+    unsigned n;
+
+    if (q->first || q->discarding)
+        return 0;
+    count = vf_min(count, vf->config.ring_len - q->next);
+    count = vf_min(count, vf->pool->free_count);
+    for (n = 0; n < count; n++) {
+        struct hw_rx_writeback_desc done = snapshot(&desc[n]);
+        struct vf_buffer *b = slots[n];
+
+        if ((le32toh(done.status_error) & (HW_RXS_DD | HW_RXS_EOP | STATUS_ERRORS)) !=
+                (HW_RXS_DD | HW_RXS_EOP) ||
+            le16toh(done.len_bytes) > len_max)
+            break;
+        b->len_bytes = le16toh(done.len_bytes);
+        b->next = NULL;
+        describe(b, &done);
+        bytes += b->len_bytes;
+        out[n] = b;
+        slots[n] = *--fresh;
+        post(&desc[n], slots[n]);
+    }
+    vf->pool->free_count -= n;
+    advance(vf, q, n);
+    vf->stats.rx_frames += n;
+    vf->stats.rx_bytes += bytes;
+    return n;
 }
 
 unsigned vf_receive(struct vf_driver *vf, unsigned queue, struct vf_buffer **out, unsigned count)
 {
     struct vf_rx_queue *q = &vf->rx[queue];
     const unsigned ring_len = vf->config.ring_len;
-    unsigned got = 0, done = 0, whole = 0, i = q->next, last_done = i;
-    uint64_t whole_bytes = 0;
+    unsigned got = 0, done = 0;
 
     // One round over the ring at most, however fast the card fills it.
-    for (; got < count && done < ring_len; done++) {
-        volatile struct hw_rx_writeback_desc *ring_desc = &q->ring[i].done;
-        struct hw_rx_writeback_desc desc;
-        struct vf_buffer *b = NULL;
+    while (got < count && done < ring_len) {
+        unsigned plain = take_plain(vf, q, out + got, vf_min(count - got, ring_len - done));
+        int any;
 
-        desc.status_error = ring_desc->status_error;
-        if (!(le32toh(desc.status_error) & HW_RXS_DD))
+        got += plain;
+        done += plain;
+        if (plain)
+            continue;
+        any = take_any(vf, q, out + got);
+        if (any < 0)
             break;
-        // acquire: pairs with the card's release of DD; all else was written before
-        atomic_thread_fence(memory_order_acquire);
-        desc.rss_hash = ring_desc->rss_hash;
-        desc.len_bytes = ring_desc->len_bytes;
-        desc.vlan = ring_desc->vlan;
-        if (!q->first && !q->discarding)
-            b = take_whole(vf, q, i, &desc);
-        if (b) {
-            whole++;
-            whole_bytes += b->len_bytes;
-            out[got++] = b;
-        } else {
-            take_buffer(vf, q, i, le16toh(desc.len_bytes));
-            if ((le32toh(desc.status_error) & HW_RXS_EOP) && finish_frame(vf, q, &desc, &out[got]))
-                got++;
-        }
-        post(q, i);
-        last_done = i;
-        i = i + 1 == ring_len ? 0 : i + 1;
+        got += (unsigned)any;
+        done++;
     }
-    if (!done)
-        return 0;
-    q->next = i;
-    vf->stats.rx_frames += whole;
-    vf->stats.rx_bytes += whole_bytes;
-    // The tail stays one behind: descriptor last_done itself is the gap.
-    driver_reg_write(vf->bus, HW_VFRDT(queue), last_done);
+    // The tail stays one behind: the last descriptor that was done is the gap.
+    if (done)
+        driver_reg_write(vf->bus, HW_VFRDT(queue), (q->next ? q->next : ring_len) - 1);
     return got;
 }

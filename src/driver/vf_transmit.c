@@ -31,7 +31,7 @@ int vf_tx_create(struct vf_driver *vf, unsigned queue)
     return q->slots && q->ends ? 0 : -ENOMEM;
 }
 
-int vf_tx_start(struct vf_driver *vf, unsigned queue)
+void vf_tx_enable(struct vf_driver *vf, unsigned queue)
 {
     struct vf_tx_queue *q = &vf->tx[queue];
     struct driver_bus *bus = vf->bus;
@@ -46,15 +46,22 @@ int vf_tx_start(struct vf_driver *vf, unsigned queue)
     driver_reg_write(bus, HW_VFTXDCTL(queue),
                      32u << HW_TXDCTL_PTHRESH_SHIFT | 1u << HW_TXDCTL_HTHRESH_SHIFT |
                          HW_TXDCTL_ENABLE);
-    return vf_wait_enabled(vf, HW_VFTXDCTL(queue), HW_TXDCTL_ENABLE);
+}
+
+static unsigned following(const struct vf_driver *vf, unsigned i)
+{
+    return i + 1 == vf->config.ring_len ? 0 : i + 1;
 }
 
 void vf_tx_destroy(struct vf_driver *vf, unsigned queue)
 {
     struct vf_tx_queue *q = &vf->tx[queue];
 
-    for (unsigned i = 0; q->slots && i < vf->config.ring_len; i++)
-        vf_buffer_free(vf, q->slots[i]);
+    for (unsigned i = q->clean; i != q->use; i = following(vf, i)) {
+        if (q->slots[i])
+            vf_pool_put(vf->pool, &q->slots[i], 1);
+    }
+    q->clean = q->use;
     free(q->slots);
     free(q->ends);
     q->slots = NULL;
@@ -63,34 +70,63 @@ void vf_tx_destroy(struct vf_driver *vf, unsigned queue)
         vf->bus->ops->dma_free(vf->bus, &q->memory);
 }
 
-static unsigned following(const struct vf_driver *vf, unsigned i)
+// Puts back what slots [first, stop) hold, which does not go round the ring's end.
+static void free_slots(struct vf_driver *vf, struct vf_tx_queue *q, unsigned first, unsigned stop)
 {
-    return i + 1 == vf->config.ring_len ? 0 : i + 1;
+    if (!q->context_count) {
+        vf_pool_put(vf->pool, q->slots + first, stop - first);
+        return;
+    }
+    for (unsigned i = first; i < stop; i++) {
+        if (q->slots[i])
+            vf_pool_put(vf->pool, &q->slots[i], 1);
+        else
+            q->context_count--;
+    }
 }
 
-void vf_tx_clean(struct vf_driver *vf, unsigned queue)
+// Frees what the card has sent.
+static void clean(struct vf_driver *vf, struct vf_tx_queue *q)
 {
-    struct vf_tx_queue *q = &vf->tx[queue];
-
     while (q->clean != q->use) {
-        unsigned end = q->ends[q->clean];
+        unsigned last = q->ends[q->clean], stop = following(vf, last);
+        const volatile struct hw_tx_data_desc *desc = &q->ring[last].data;
 
-        if (!(le32toh(q->ring[end].data.olinfo_status) & HW_TXO_DD))
+        if (!(le32toh(desc->olinfo_status) & HW_TXO_DD))
             break;
-        end = following(vf, end);
-        for (unsigned i = q->clean; i != end; i = following(vf, i)) {
-            struct vf_buffer *frame = q->slots[i];
-
-            q->slots[i] = NULL;
-            if (!frame) // a context's
-                continue;
-            if (frame->next)
-                vf_buffer_free(vf, frame);
-            else
-                vf_pool_put(vf, frame);
+        if (last < q->clean) {
+            free_slots(vf, q, q->clean, vf->config.ring_len);
+            q->clean = 0;
         }
-        q->clean = end;
+        free_slots(vf, q, q->clean, last + 1);
+        q->clean = stop;
     }
+}
+
+struct vf_buffer *vf_buffer_alloc(struct vf_driver *vf)
+{
+    struct vf_pool *pool = vf->pool;
+    struct vf_buffer *b;
+
+    // Sent frames are only collected when somebody needs their buffers.
+    for (unsigned i = 0; !pool->free_count && i < vf->config.queue_count; i++)
+        clean(vf, &vf->tx[i]);
+    if (!pool->free_count)
+        return NULL;
+    b = pool->free[--pool->free_count];
+    *b = (struct vf_buffer){
+        .data = b->start,
+        .iova = b->start_iova,
+        .index = b->index,
+        .start = b->start,
+        .start_iova = b->start_iova,
+    };
+    return b;
+}
+
+void vf_buffer_free(struct vf_driver *vf, struct vf_buffer *b)
+{
+    vf_pool_free(vf->pool, b);
 }
 
 static unsigned used_descs(const struct vf_driver *vf, const struct vf_tx_queue *q)
@@ -190,6 +226,17 @@ static void ask_report(struct vf_driver *vf, struct vf_tx_queue *q)
     q->unreported = 0;
 }
 
+// Goes past `count` descriptors that have been written.
+static void advance(struct vf_driver *vf, struct vf_tx_queue *q, unsigned count)
+{
+    q->use += count;
+    if (q->use >= vf->config.ring_len)
+        q->use -= vf->config.ring_len;
+    q->unreported += count;
+    if (q->unreported >= REPORT_EVERY)
+        ask_report(vf, q);
+}
+
 // Writes the descriptors of one frame. False where the ring has no room for it now.
 static bool put_frame(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buffer *frame,
                       const struct frame_size *size)
@@ -200,7 +247,7 @@ static bool put_frame(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buf
                 memcmp(&q->contexts[index].words, &context, sizeof context) != 0;
     uint32_t cmd = HW_TXD_TYPE_DATA | HW_TXD_DEXT | HW_TXD_IFCS;
     uint32_t olinfo = make_olinfo(frame, size, index);
-    unsigned i = q->use, last = i;
+    unsigned i = q->use;
 
     if (free_descs(vf, q) < size->buffers + load)
         return false;
@@ -209,75 +256,67 @@ static bool put_frame(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buf
     if (frame->flags & VF_TX_TSO)
         cmd |= HW_TXD_TSE;
     if (load) {
-        q->ring[i].context.vlan_macip_lens = context.vlan_macip_lens;
-        q->ring[i].context.seed = 0;
-        q->ring[i].context.type_tucmd = context.type_tucmd;
-        q->ring[i].context.mss_l4len_idx = context.mss_l4len_idx;
+        q->ring[i].context = context;
         q->contexts[index].words = context;
         q->contexts[index].loaded = true;
         if (index == CONTEXT_PLAIN)
             q->plain_loaded = !(frame->flags & (TX_OFFLOADS | VF_TX_VLAN));
+        q->slots[i] = NULL;
+        q->context_count++;
         i = following(vf, i);
     }
     for (struct vf_buffer *b = frame; b; b = b->next) {
-        q->ring[i].data.buffer_addr = htole64(b->iova);
-        q->ring[i].data.cmd_type_len = htole32(cmd | (b->next ? 0 : HW_TXD_EOP) | b->len_bytes);
-        q->ring[i].data.olinfo_status = htole32(olinfo);
+        q->ring[i].data = (struct hw_tx_data_desc){
+            .buffer_addr = htole64(b->iova),
+            .cmd_type_len = htole32(cmd | (b->next ? 0 : HW_TXD_EOP) | b->len_bytes),
+            .olinfo_status = htole32(olinfo),
+        };
         olinfo = 0; // of a frame, the first descriptor's counts
-        last = i;
+        q->slots[i] = b;
         i = following(vf, i);
     }
-    q->slots[last] = frame;
-    q->use = i;
-    q->unreported += size->buffers + load;
-    if (q->unreported >= REPORT_EVERY)
-        ask_report(vf, q);
+    advance(vf, q, size->buffers + load);
     vf->stats.tx_frames++;
     vf->stats.tx_bytes += size->bytes;
     return true;
 }
 
-// put_frame() for frames as most are: one buffer, nothing asked of the card. Stops at the first
-// that is not, and where the ring is full. Returns how many were put.
+// put_frame() for frames as most are: one buffer, nothing asked of the card. Writes a run of them
+// that ends before the first that is not, or where the ring is full or goes round, or where a
+// report is due. Returns how many.
 static unsigned put_plain(struct vf_driver *vf, struct vf_tx_queue *q, struct vf_buffer **frames,
                           unsigned count)
 {
     const struct vf_config *config = &vf->config;
-    uint32_t len_max = config->buffer_bytes < config->frame_bytes_max ? config->buffer_bytes
-                                                                      : config->frame_bytes_max;
-    unsigned room = free_descs(vf, q), ring_len = config->ring_len, i = q->use, n = 0;
-    unsigned unreported = q->unreported;
-    volatile union vf_tx_desc *ring = q->ring;
-    struct vf_buffer **slots = q->slots;
+    struct hw_tx_data_desc *desc = &q->ring[q->use].data;
+    struct vf_buffer **slots = q->slots + q->use;
+    uint32_t len_max = vf_min(config->buffer_bytes, config->frame_bytes_max);
     uint64_t bytes = 0;
+    unsigned n;
 
     if (!q->plain_loaded)
         return 0;
-    for (count = room < count ? room : count; n < count; n++) {
+    count = vf_min(count, free_descs(vf, q));
+    count = vf_min(count, config->ring_len - q->use);
+    count = vf_min(count, REPORT_EVERY - q->unreported);
+    for (n = 0; n < count; n++) {
         struct vf_buffer *frame = frames[n];
         uint32_t len = frame->len_bytes;
-        volatile struct hw_tx_data_desc *desc = &ring[i].data;
 
         if (frame->next || (frame->flags & (TX_OFFLOADS | VF_TX_VLAN)) ||
-            len - ETHERNET_HEADER_BYTES > len_max - ETHERNET_HEADER_BYTES)
+            len < ETHERNET_HEADER_BYTES || len > len_max)
             break;
-        desc->buffer_addr = htole64(frame->iova);
-        desc->cmd_type_len =
-            htole32(HW_TXD_TYPE_DATA | HW_TXD_DEXT | HW_TXD_IFCS | HW_TXD_EOP | len);
-        desc->olinfo_status =
-            htole32(HW_TXO_CC | CONTEXT_PLAIN << HW_TXO_IDX_SHIFT | len << HW_TXO_PAYLEN_SHIFT);
-        slots[i] = frame;
+        desc[n] = (struct hw_tx_data_desc){
+            .buffer_addr = htole64(frame->iova),
+            .cmd_type_len =
+                htole32(HW_TXD_TYPE_DATA | HW_TXD_DEXT | HW_TXD_IFCS | HW_TXD_EOP | len),
+            .olinfo_status =
+                htole32(HW_TXO_CC | CONTEXT_PLAIN << HW_TXO_IDX_SHIFT | len << HW_TXO_PAYLEN_SHIFT),
+        };
+        slots[n] = frame;
         bytes += len;
-        i = i + 1 == ring_len ? 0 : i + 1;
-        if (++unreported < REPORT_EVERY)
-            continue;
-        q->use = i;
-        q->unreported = unreported;
-        ask_report(vf, q);
-        unreported = 0;
     }
-    q->use = i;
-    q->unreported = unreported;
+    advance(vf, q, n);
     vf->stats.tx_frames += n;
     vf->stats.tx_bytes += bytes;
     return n;
@@ -290,14 +329,15 @@ unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames
 
     // To ask costs a line that the card has just written.
     if (used_descs(vf, q) >= CLEAN_FROM || free_descs(vf, q) <= count)
-        vf_tx_clean(vf, queue);
+        clean(vf, q);
     before = q->use;
     while (taken < count) {
         struct frame_size size;
+        unsigned plain = put_plain(vf, q, frames + taken, count - taken);
 
-        taken += put_plain(vf, q, frames + taken, count - taken);
-        if (taken == count)
-            break;
+        taken += plain;
+        if (plain)
+            continue;
         if (!measure(vf, frames[taken], &size)) {
             vf->stats.tx_malformed++;
             vf_buffer_free(vf, frames[taken++]);
@@ -318,6 +358,8 @@ unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames
 
 unsigned vf_send_pending(struct vf_driver *vf, unsigned queue)
 {
-    vf_tx_clean(vf, queue);
-    return used_descs(vf, &vf->tx[queue]);
+    struct vf_tx_queue *q = &vf->tx[queue];
+
+    clean(vf, q);
+    return used_descs(vf, q);
 }
