@@ -8,6 +8,8 @@
 #include "driver/vf_state.h"
 #include "hw82599/regs.h"
 
+#define TAIL_EVERY 16u // descriptors: the card is told of fresh ones so many at a time
+
 #define STATUS_ERRORS (HW_RXE_RXE | HW_RXE_L4E | HW_RXE_IPE)
 #define STATUS_FLAGS  (HW_RXS_VP | HW_RXS_L4CS | HW_RXS_IPCS)
 
@@ -251,8 +253,11 @@ unsigned vf_receive(struct vf_driver *vf, unsigned queue, struct vf_buffer **out
         got += (unsigned)any;
         done++;
     }
-    // The tail stays one behind: the last descriptor that was done is the gap.
-    if (done)
+    q->untold += done;
+    if (q->untold >= TAIL_EVERY) {
+        q->untold = 0;
+        // The tail stays one behind: the last descriptor that was done is the gap.
         driver_reg_write(vf->bus, HW_VFRDT(queue), (q->next ? q->next : ring_len) - 1);
+    }
     return got;
 }

@@ -24,13 +24,14 @@ union vf_tx_desc {
     struct hw_tx_context_desc context;
 };
 
-// The card owns descriptors [head, tail); `next` is the one that it finishes next. Slot i holds the
-// buffer that descriptor i points at.
+// The card owns descriptors [head, tail); `next` is the one that it finishes next. All are filled:
+// slot i holds the buffer that descriptor i points at.
 struct vf_rx_queue {
     union vf_rx_desc *ring;
     struct driver_dma memory;
     struct vf_buffer **slots;
     unsigned next;
+    unsigned untold; // filled since the tail was written: each write costs a line that the card has
     // A frame of which not all buffers have come yet.
     struct vf_buffer *first, *last;
     bool discarding; // drop what comes until the frame ends
