@@ -24,6 +24,7 @@ import process  # noqa: E402
 from daemon import Daemon  # noqa: E402
 
 WAIT_S = 10
+GONE_S = 2.5  # a program looks after its VF once a second
 MACS = [f"02:00:00:00:10:{i:02x}" for i in range(4)]
 VFS = ", ".join(f'{{ index = {i}; mac = "{mac}"; }}' for i, mac in enumerate(MACS))
 FORMS = ("trapped", "mapped")
@@ -426,6 +427,39 @@ def test_daemon_goes(bench):
         check("the VF went away" in said, said)
 
 
+def test_daemon_is_killed(bench):
+    """No goodbye: sockets that close, mapped pages that nobody reads any more."""
+    programs = [bench.sink(0), bench.run(bench.ping, ADDRESS, bench.socket(3)),
+                bench.run(bench.l2fwd, "--as-is", bench.socket(1), bench.socket(2))]
+    programs[1].says("is at")
+    programs[2].says("forwarding")
+    kill_daemon(bench, programs)
+    # And while they are busy: a generator that has nothing to wait for, and who gets its frames.
+    programs = [bench.run(bench.ping, ADDRESS, bench.socket(3)), bench.sink(1),
+                bench.run(bench.pktgen, "-d", MACS[1], bench.socket(0))]
+    programs[1].says("rx +[1-9]")
+    try:
+        need_taps()
+    except Skip:
+        pass
+    else:
+        programs.append(bench.run("unshare", "-n", bench.tap, "eth0", bench.socket(2)))
+        programs[-1].says("eth0 is up")
+    kill_daemon(bench, programs)
+
+
+def kill_daemon(bench, programs):
+    """Each program ends by itself, and says why. Then a daemon is there again."""
+    bench.daemon.process.kill()
+    bench.daemon.process.wait()
+    end = time.monotonic() + GONE_S
+    for program in programs:
+        said = program.ends(1, max(0, end - time.monotonic()))
+        check(re.search("^vf-[a-z0-9]+: .*: the VF went away$", said, re.MULTILINE), said)
+    bench.daemon.ready_log.write_text("")
+    bench.daemon.start()
+
+
 CASES = [("pktgen sends, a sink counts each frame", test_pktgen),
          ("an idle program sleeps", test_sleeps),
          ("l2fwd forwards both ways", test_l2fwd),
@@ -437,6 +471,7 @@ CASES = [("pktgen sends, a sink counts each frame", test_pktgen),
          ("wrong arguments", test_arguments),
          ("vf-tap: a namespace pings vf-ping and another tap", test_tap),
          ("vf-tap --promiscuous, where the VF is trusted", test_tap_promiscuous),
+         ("the daemon is killed", test_daemon_is_killed),
          ("the daemon goes away", test_daemon_goes)]
 # What doorbells have nothing to do with.
 TRAPPED_ONLY = (test_busy, test_arguments, test_l2fwd_swap_is_spoofing)
