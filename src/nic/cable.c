@@ -37,13 +37,13 @@ static uint64_t pseudo_sum(const struct nic_path *path, const uint8_t *data, uin
     return sum + nic_sum(data + ETHER_HEADER_LEN + 8, 32);
 }
 
-// Copies a frame, and returns what is said of its L4 checksum, as nic_frame_verify_l4() has it. The
-// bytes are read once more than they are copied where the head is concerned: nobody else writes
-// them.
+// Copies a frame whose IP packet ends at `end`, and returns what is said of its L4 checksum, as
+// nic_frame_verify_l4() has it. The bytes are read once more than they are copied where the head is
+// concerned: nobody else writes them.
 static uint32_t copy_and_verify(const struct nic_path *path, uint8_t *dst, const uint8_t *data,
-                                uint32_t len)
+                                uint32_t len, uint32_t end)
 {
-    uint32_t at = path->l4_offset, end, wrong = 0;
+    uint32_t at = path->l4_offset, wrong = 0;
     uint64_t sum;
 
     if (!path->ip_version) {
@@ -55,10 +55,7 @@ static uint32_t copy_and_verify(const struct nic_path *path, uint8_t *dst, const
         memcpy(dst, data, len);
         return path->ip_version == 4 ? 0 : HW_RXS_L4CS | HW_RXE_L4E;
     }
-    end = path->ip_version == 4 ? (uint32_t)(data[16] << 8 | data[17])
-                                : (uint32_t)(data[18] << 8 | data[19]) + 40;
-    end += ETHER_HEADER_LEN;
-    memcpy(dst, data, at);
+    nic_copy_head(dst, data, at); // 34 or 54
     sum = nic_sum_copy(dst + at, data + at, end - at);
     if (end < len)
         memcpy(dst + end, data + end, len - end);
@@ -71,7 +68,7 @@ static uint32_t copy_and_verify(const struct nic_path *path, uint8_t *dst, const
 static bool receive_one(struct batch *b, const struct uplink_frame *in)
 {
     const struct nic_path *path = b->path;
-    uint32_t len = in->len_bytes, status;
+    uint32_t len = in->len_bytes, status, end = 0;
     const uint8_t *data = in->data;
     uint8_t *dst;
 
@@ -87,12 +84,12 @@ static bool receive_one(struct batch *b, const struct uplink_frame *in)
         b->path = path;
     }
     status = path->rx_status;
-    if (path->ip_version && unlikely(!nic_path_check_ip(path, data, len, &status)))
+    if (path->ip_version && unlikely(!nic_path_check_ip(path, data, len, &status, &end)))
         return false;
     dst = nic_delivery_buffer(&b->to, path->queue, len);
     if (unlikely(!dst))
         return false;
-    status |= copy_and_verify(path, dst, data, len);
+    status |= copy_and_verify(path, dst, data, len, end);
     if (unlikely(status & (HW_RXE_IPE | HW_RXE_L4E)))
         b->xsum_errors++;
     nic_delivery_fill(&b->to, path->rx_low, status, len);

@@ -54,23 +54,17 @@ static bool parse_legacy(struct nic_packet *p, uint32_t cmd, uint32_t status)
     return true;
 }
 
-// What the first data descriptor asks for, and the context that it names.
-static bool parse_advanced(struct nic_packet *p, uint32_t cmd, uint32_t olinfo,
-                           const struct nic_txq *q, const struct nic_derived *t)
+bool nic_packet_offload(struct nic_offload *o, uint32_t cmd, uint32_t olinfo,
+                        const struct nic_txq *q, const struct nic_derived *t)
 {
-    struct nic_offload *o = &p->offload;
     unsigned index = (olinfo & HW_TXO_IDX_MASK) >> HW_TXO_IDX_SHIFT;
     uint32_t macip, tucmd, mss_l4len;
 
-    if (!(cmd & (HW_TXD_TSE | HW_TXD_VLE)) && !(olinfo & (HW_TXO_IXSM | HW_TXO_TXSM)))
-        return true;
     if (index >= NIC_TX_CONTEXTS)
         return false;
     macip = q->context[index].vlan_macip_lens;
     tucmd = q->context[index].type_tucmd;
     mss_l4len = q->context[index].mss_l4len_idx;
-    p->insert_vlan = cmd & HW_TXD_VLE;
-    p->vlan_tci = (uint16_t)(macip >> HW_TXC_VLAN_SHIFT);
     o->ipv4 = tucmd & HW_TXC_TUCMD_IPV4;
     o->ip_sum = (olinfo & HW_TXO_IXSM) && o->ipv4;
     o->l4_sum = olinfo & HW_TXO_TXSM;
@@ -102,6 +96,21 @@ static bool parse_advanced(struct nic_packet *p, uint32_t cmd, uint32_t olinfo,
         o->tcp_flags_last = t->tcp_flags_last;
     }
     return true;
+}
+
+// What the first data descriptor asks for, and the context that it names.
+static bool parse_advanced(struct nic_packet *p, uint32_t cmd, uint32_t olinfo,
+                           const struct nic_txq *q, const struct nic_derived *t)
+{
+    unsigned index = (olinfo & HW_TXO_IDX_MASK) >> HW_TXO_IDX_SHIFT;
+
+    if (!(cmd & (HW_TXD_TSE | HW_TXD_VLE)) && !(olinfo & (HW_TXO_IXSM | HW_TXO_TXSM)))
+        return true;
+    if (index >= NIC_TX_CONTEXTS)
+        return false;
+    p->insert_vlan = cmd & HW_TXD_VLE;
+    p->vlan_tci = (uint16_t)(q->context[index].vlan_macip_lens >> HW_TXC_VLAN_SHIFT);
+    return nic_packet_offload(&p->offload, cmd, olinfo, q, t);
 }
 
 // The pool's rules for tags (82599 §8.2.3.27 PFVMVIR).

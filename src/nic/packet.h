@@ -40,6 +40,11 @@ struct nic_packet {
 bool nic_packet_plain(const struct hw_tx_data_desc *desc, struct dma_port *dma,
                       const struct nic_derived *tables, unsigned pool, struct nic_frame *frame);
 
+// What a packet's first data descriptor (commands and options) asks for by the context that it
+// names, checksums and segments; *out was zeros. False where that makes no sense.
+bool nic_packet_offload(struct nic_offload *out, uint32_t cmd, uint32_t olinfo,
+                        const struct nic_txq *q, const struct nic_derived *tables);
+
 // Reads `count` descriptors (1 … NIC_TX_DESC_MAX, the last with EOP), already copied from the ring;
 // `q` has the contexts, `pool` the rules for tags. False where they make no sense.
 bool nic_packet_parse(struct nic_packet *packet, const struct hw_tx_data_desc *desc, uint32_t count,

@@ -3,11 +3,9 @@
 
 #include <endian.h>
 
-#include "hw82599/desc.h"
 #include "nic/frame.h"
 
 #define ETHER_HEADER_LEN 14u
-#define IPV6_HEADER_LEN  40u
 #define ETHERTYPE_IPV4   0x0800u
 #define ETHERTYPE_IPV6   0x86ddu
 
@@ -135,23 +133,4 @@ const struct nic_path *nic_path_find(const struct nic_derived *t, struct nic_pat
         !learn(t, path, source, head, head_len, len))
         return NULL;
     return path->queue != NIC_PATH_NOT ? path : NULL;
-}
-
-bool nic_path_check_ip(const struct nic_path *path, const uint8_t *head, uint32_t len,
-                       uint32_t *status)
-{
-    uint32_t ip_len, word[5];
-    uint64_t sum;
-
-    if (path->ip_version == 4) {
-        ip_len = be16_at(head + 16);
-        memcpy(word, head + ETHER_HEADER_LEN, sizeof word);
-        sum = (uint64_t)word[0] + word[1] + word[2] + word[3] + word[4];
-        // In ones' complement all ones is zero: the sum of a good header is a multiple of that.
-        if (sum % 0xffff)
-            *status |= HW_RXE_IPE;
-    } else {
-        ip_len = be16_at(head + 18) + IPV6_HEADER_LEN;
-    }
-    return ip_len >= path->ip_len_min && ip_len <= len - ETHER_HEADER_LEN;
 }

@@ -15,6 +15,8 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "hw82599/desc.h"
+#include "nic/sum.h"
 #include "nic/switch.h"
 
 #define NIC_PATHS        32u // remembered by a queue or the cable, direct-mapped; a power of two
@@ -68,8 +70,23 @@ const struct nic_path *nic_path_find(const struct nic_derived *tables, struct ni
                                      uint32_t len_bytes);
 
 // Whether the lengths of an IP packet of a known path fit the frame, as nic_frame_parse() has it;
-// if so, adds its verdict on an IPv4 header's checksum to *status.
-bool nic_path_check_ip(const struct nic_path *path, const uint8_t *head, uint32_t len_bytes,
-                       uint32_t *status);
+// if so, adds its verdict on an IPv4 header's checksum to *status, and says in *l3_end where the
+// packet ends.
+static inline bool nic_path_check_ip(const struct nic_path *path, const uint8_t *head,
+                                     uint32_t len_bytes, uint32_t *status, uint32_t *l3_end)
+{
+    uint32_t ip_len;
+
+    if (path->ip_version == 4) {
+        ip_len = (uint32_t)(head[16] << 8 | head[17]);
+        // In ones' complement all ones is zero: the sum of a good header is a multiple of that.
+        if (nic_sum_20(head + 14) % 0xffff)
+            *status |= HW_RXE_IPE;
+    } else {
+        ip_len = (uint32_t)(head[18] << 8 | head[19]) + 40;
+    }
+    *l3_end = 14 + ip_len;
+    return ip_len >= path->ip_len_min && *l3_end <= len_bytes;
+}
 
 #endif

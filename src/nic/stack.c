@@ -37,6 +37,22 @@ struct run {
     struct nic_delivery to;
     struct nic_tx_sums *sums;
     struct nic_cable_sums cable;
+    // What the last packet asked for, and what said so: a stack says the same before each packet of
+    // a flow.
+    struct nic_offload offload;
+    struct {
+        uint32_t wants, vlan_macip_lens, type_tucmd, mss_l4len_idx;
+    } said;
+};
+
+// A packet's buffers.
+struct buffers {
+    struct {
+        uint64_t addr;
+        uint32_t len_bytes;
+    } buffer[NIC_TX_DESC_MAX];
+    unsigned count;
+    uint32_t total_len;
 };
 
 // A frame: headers that are ours, the rest where the sender has it.
@@ -56,7 +72,7 @@ struct cursor {
 // --- headers and payload ------------------------------------------------------------------------
 
 // The next piece of at most `len` bytes. NULL where it is not at hand: the general way walks.
-static const uint8_t *next_piece(struct run *r, const struct nic_packet *p, struct cursor *at,
+static const uint8_t *next_piece(struct run *r, const struct buffers *p, struct cursor *at,
                                  uint32_t len, uint32_t *taken)
 {
     uint32_t left = p->buffer[at->buffer].len_bytes - at->offset;
@@ -73,7 +89,7 @@ static const uint8_t *next_piece(struct run *r, const struct nic_packet *p, stru
     return data;
 }
 
-static void skip(const struct nic_packet *p, struct cursor *at, uint32_t len)
+static void skip(const struct buffers *p, struct cursor *at, uint32_t len)
 {
     while (len) {
         uint32_t left = p->buffer[at->buffer].len_bytes - at->offset;
@@ -89,7 +105,7 @@ static void skip(const struct nic_packet *p, struct cursor *at, uint32_t len)
 }
 
 // Copies the first `len` bytes of a packet: read once, checked and delivered from the copy.
-static bool copy_head(struct run *r, const struct nic_packet *p, struct cursor *at, uint8_t *head,
+static bool copy_head(struct run *r, const struct buffers *p, struct cursor *at, uint8_t *head,
                       uint32_t len)
 {
     uint32_t taken;
@@ -104,8 +120,8 @@ static bool copy_head(struct run *r, const struct nic_packet *p, struct cursor *
     return true;
 }
 
-static bool gather(struct run *r, const struct nic_packet *p, struct cursor *at,
-                   struct stack_frame *f, uint32_t len)
+static bool gather(struct run *r, const struct buffers *p, struct cursor *at, struct stack_frame *f,
+                   uint32_t len)
 {
     uint32_t taken;
 
@@ -209,33 +225,26 @@ static bool to_cable(struct run *r, struct stack_frame *f, const struct nic_offl
     return true;
 }
 
-// Sends a frame that is complete but for its L4 checksum. False, with nothing done, where it cannot
+// Sends a frame that is complete but for its checksums. False, with nothing done, where it cannot
 // go this way.
 static bool send_frame(struct run *r, struct stack_frame *f, const struct nic_offload *o)
 {
-    uint32_t status = r->path->rx_status, sum;
+    uint32_t status = r->path->rx_status, l3_end = 0;
 
     if (o->ip_sum) {
-        sum = nic_sum_fold(nic_sum(f->head + ETHER_HEADER_LEN, o->l4_offset - ETHER_HEADER_LEN));
-        sum = ~sum;
-        memcpy(f->head + ETHER_HEADER_LEN + 10, &sum, 2);
-    }
-    if (r->path->ip_version && !nic_path_check_ip(r->path, f->head, f->len_bytes, &status))
-        return false;
-    if (r->path->queue == NIC_PATH_CABLE) {
-        if (!to_cable(r, f, o))
-            return false;
-    } else {
-        uint32_t l3_len = r->path->ip_version == 4
-                              ? (uint32_t)(f->head[16] << 8 | f->head[17])
-                              : (uint32_t)(f->head[18] << 8 | f->head[19]) + 40;
+        // The field counts as it is, as nic_offload_sums() has it.
+        uint16_t sum = (uint16_t)~nic_sum_fold(nic_sum_20(f->head + ETHER_HEADER_LEN));
 
-        // Valid by construction: the card made it, of the header that the frame has.
-        if (o->l4_sum && ETHER_HEADER_LEN + l3_len == f->len_bytes)
-            status |= HW_RXS_L4CS;
-        if (!to_pool(r, f, o, status))
-            return false;
+        memcpy(f->head + ETHER_HEADER_LEN + 10, &sum, sizeof sum);
     }
+    if (r->path->ip_version &&
+        unlikely(!nic_path_check_ip(r->path, f->head, f->len_bytes, &status, &l3_end)))
+        return false;
+    // Valid by construction: the card made it, of the header that the frame has.
+    if (o->l4_sum && l3_end == f->len_bytes)
+        status |= HW_RXS_L4CS;
+    if (unlikely(r->path->queue == NIC_PATH_CABLE ? !to_cable(r, f, o) : !to_pool(r, f, o, status)))
+        return false;
     r->sums->frames++;
     r->sums->bytes += f->len_bytes;
     r->sums->pool_frames++;
@@ -257,43 +266,64 @@ static bool find_path(struct run *r, const struct stack_frame *f, const struct n
     return fits_path(r->path, o);
 }
 
-// One frame. False, with nothing done, where it cannot go this way.
-static bool send_whole(struct run *r, const struct nic_packet *p)
+// A packet of one buffer, and of one frame.
+static bool send_one(struct run *r, const struct hw_tx_data_desc *desc)
+{
+    uint32_t len = le32toh(desc->cmd_type_len) & HW_TXD_LEN_MASK;
+    struct stack_frame f;
+    const uint8_t *data;
+
+    if (unlikely(len - NIC_PATH_KEY_LEN > NIC_FRAME_LEN_MAX - NIC_PATH_KEY_LEN))
+        return false;
+    data = nic_delivery_at(r->dma, &r->from, le64toh(desc->buffer_addr), len, DMA_READ);
+    if (unlikely(!data))
+        return false;
+    f.len_bytes = len;
+    f.head_len = len < HEAD_MAX ? len : HEAD_MAX;
+    nic_copy_head(f.head, data, f.head_len); // read once: checked and delivered from the copy
+    f.piece[0] = (struct nic_span){data + f.head_len, len - f.head_len};
+    f.piece_count = len > f.head_len;
+    return find_path(r, &f, &r->offload) && send_frame(r, &f, &r->offload);
+}
+
+// A packet of several buffers, and of one frame.
+static bool send_whole(struct run *r, const struct buffers *p)
 {
     struct cursor at = {0};
     struct stack_frame f;
 
+    if (p->total_len - NIC_PATH_KEY_LEN > NIC_FRAME_LEN_MAX - NIC_PATH_KEY_LEN)
+        return false;
     f.len_bytes = p->total_len;
-    f.head_len = p->head_len;
-    return p->head_len <= HEAD_MAX && p->total_len >= NIC_PATH_KEY_LEN &&
-           copy_head(r, p, &at, f.head, f.head_len) &&
-           gather(r, p, &at, &f, f.len_bytes - f.head_len) && find_path(r, &f, &p->offload) &&
-           send_frame(r, &f, &p->offload);
+    f.head_len = p->total_len < HEAD_MAX ? p->total_len : HEAD_MAX;
+    return copy_head(r, p, &at, f.head, f.head_len) &&
+           gather(r, p, &at, &f, f.len_bytes - f.head_len) && find_path(r, &f, &r->offload) &&
+           send_frame(r, &f, &r->offload);
 }
 
 // The segments of a packet, from q->resume.segment on, which says how many are through.
-static bool send_segments(struct run *r, const struct nic_packet *p)
+static bool send_segments(struct run *r, const struct buffers *p, uint32_t payload_len)
 {
-    const struct nic_offload *o = &p->offload;
+    const struct nic_offload *o = &r->offload;
     uint32_t *segment = &r->q->resume.segment, offset = *segment * o->mss;
     _Alignas(64) uint8_t head[HEAD_MAX] = {0};
     struct cursor at = {0};
     struct stack_frame f;
     bool found = false;
 
-    if (p->head_len > HEAD_MAX || *segment >= p->segment_count ||
-        !copy_head(r, p, &at, head, p->head_len))
+    if (p->total_len != o->header_len + payload_len || offset >= payload_len ||
+        !copy_head(r, p, &at, head, o->header_len))
         return false;
     skip(p, &at, offset);
-    f.head_len = p->head_len;
-    for (; *segment < p->segment_count; (*segment)++, offset += o->mss) {
-        uint32_t left = p->payload_len - offset, len = left < o->mss ? left : o->mss;
+    f.head_len = o->header_len;
+    for (; offset < payload_len; (*segment)++, offset += o->mss) {
+        uint32_t left = payload_len - offset, len = left < o->mss ? left : o->mss;
 
         if (r->sums->frames >= NIC_TXQ_FRAMES || !gather(r, p, &at, &f, len))
             return false;
         f.len_bytes = f.head_len + len;
         memcpy(f.head, head, HEAD_MAX);
-        nic_offload_segment(f.head, o, *segment, len, *segment == p->segment_count - 1);
+        nic_offload_segment(f.head, o, *segment, len, left <= o->mss);
         found = found || find_path(r, &f, o);
         if (!found || !send_frame(r, &f, o))
             return false;
@@ -302,21 +332,84 @@ static bool send_segments(struct run *r, const struct nic_packet *p)
     return true;
 }
 
+// --- descriptors --------------------------------------------------------------------------------
+
+// Sets r->offload by a packet's first descriptor. False where that is for the general way to judge.
+static bool choose_offload(struct run *r, uint32_t cmd, uint32_t olinfo)
+{
+    uint32_t wants = (cmd & HW_TXD_TSE) | (olinfo & (HW_TXO_IXSM | HW_TXO_TXSM));
+    unsigned index = (olinfo & HW_TXO_IDX_MASK) >> HW_TXO_IDX_SHIFT;
+    const struct nic_txq *q = r->q;
+    struct nic_offload *o = &r->offload;
+
+    if (!wants) {
+        if (r->said.wants)
+            *o = (struct nic_offload){0};
+        r->said.wants = 0;
+        return true;
+    }
+    if (index >= NIC_TX_CONTEXTS)
+        return false;
+    if (likely(r->said.wants == wants &&
+               r->said.vlan_macip_lens == q->context[index].vlan_macip_lens &&
+               r->said.type_tucmd == q->context[index].type_tucmd &&
+               r->said.mss_l4len_idx == q->context[index].mss_l4len_idx))
+        return true;
+    r->said.wants = UINT32_MAX; // nothing, until it is known to make sense
+    *o = (struct nic_offload){0};
+    if (!nic_packet_offload(o, cmd, olinfo, q, &r->port->derived) ||
+        !nic_offload_fits(o, o->segment ? o->header_len : HEAD_MAX) ||
+        (o->segment && (o->header_len > HEAD_MAX || o->mss > NIC_FRAME_LEN_MAX - o->header_len)))
+        return false;
+    r->said.wants = wants;
+    r->said.vlan_macip_lens = q->context[index].vlan_macip_lens;
+    r->said.type_tucmd = q->context[index].type_tucmd;
+    r->said.mss_l4len_idx = q->context[index].mss_l4len_idx;
+    return true;
+}
+
+#define DATA_MASK (HW_TXD_DEXT | HW_TXD_TYPE_MASK)
+#define DATA_CMD  (HW_TXD_DEXT | HW_TXD_TYPE_DATA)
+
+// The buffers of the packet at desc[0], which has more than one, or is to be cut. Returns how many
+// descriptors it has; 0 where its end is not among them, or they are of several kinds.
+static uint32_t collect(struct buffers *p, const struct hw_tx_data_desc *desc, uint32_t count)
+{
+    p->count = 0;
+    p->total_len = 0;
+    for (uint32_t i = 0; i < count && i < NIC_TX_DESC_MAX; i++) {
+        uint32_t cmd = le32toh(desc[i].cmd_type_len), len = cmd & HW_TXD_LEN_MASK;
+
+        if ((cmd & DATA_MASK) != DATA_CMD)
+            return 0;
+        if (len) {
+            p->buffer[p->count].addr = le64toh(desc[i].buffer_addr);
+            p->buffer[p->count++].len_bytes = len;
+            p->total_len += len;
+        }
+        if (cmd & HW_TXD_EOP)
+            return i + 1;
+    }
+    return 0;
+}
+
 // The packet at desc[0]. Returns how many descriptors it has; 0 where it cannot go this way, or not
 // all of it.
 static uint32_t send_packet(struct run *r, const struct hw_tx_data_desc *desc, uint32_t count)
 {
-    struct nic_packet p;
-    uint32_t n = 1;
+    uint32_t cmd = le32toh(desc->cmd_type_len), olinfo = le32toh(desc->olinfo_status), n;
+    struct buffers p;
 
-    while (!(le32toh(desc[n - 1].cmd_type_len) & HW_TXD_EOP)) {
-        if (n == count || n == NIC_TX_DESC_MAX)
-            return 0;
-        n++;
-    }
-    if (!nic_packet_parse(&p, desc, n, r->q, &r->port->derived, r->pool) || p.insert_vlan)
+    if (unlikely((cmd & (DATA_MASK | HW_TXD_VLE)) != DATA_CMD || !choose_offload(r, cmd, olinfo)))
         return 0;
-    return (p.offload.segment ? send_segments(r, &p) : send_whole(r, &p)) ? n : 0;
+    if (likely((cmd & (HW_TXD_EOP | HW_TXD_TSE)) == HW_TXD_EOP))
+        return send_one(r, desc);
+    n = collect(&p, desc, count);
+    if (!n)
+        return 0;
+    if (cmd & HW_TXD_TSE)
+        return send_segments(r, &p, olinfo >> HW_TXO_PAYLEN_SHIFT) ? n : 0;
+    return send_whole(r, &p) ? n : 0;
 }
 
 // Asks for the first lines of a buffer that will soon be looked at.

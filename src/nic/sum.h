@@ -17,6 +17,15 @@ uint64_t nic_sum(const uint8_t *data, uint32_t len_bytes);
 // The same, and copies them: each byte is read once, so that what was summed is what was copied.
 uint64_t nic_sum_copy(uint8_t *dst, const uint8_t *src, uint32_t len_bytes);
 
+// Of an IPv4 header without options.
+static inline uint64_t nic_sum_20(const uint8_t *data)
+{
+    uint32_t w[5];
+
+    memcpy(w, data, sizeof w);
+    return (uint64_t)w[0] + w[1] + w[2] + w[3] + w[4];
+}
+
 // To 16 bits, in memory's order.
 static inline uint16_t nic_sum_fold(uint64_t sum)
 {
@@ -37,5 +46,14 @@ static inline uint64_t nic_sum_word(uint32_t v)
 {
     return htobe16((uint16_t)v);
 }
+
+// How that is done on different processors: the `index`th way that this one knows, the best first;
+// NULL where it has no more. For tests.
+struct nic_sum_way {
+    const char *name;
+    uint64_t (*sum)(const uint8_t *data, uint32_t len_bytes);
+    uint64_t (*sum_copy)(uint8_t *dst, const uint8_t *src, uint32_t len_bytes);
+};
+const struct nic_sum_way *nic_sum_way(unsigned index);
 
 #endif
