@@ -93,7 +93,7 @@ help:
 	@echo "make demo-chassis       shows a stock Linux in one VM as the SR-IOV host, with stock ixgbe,"
 	@echo "                        vfio-pci, our own driver and DPDK's (about 5 minutes)"
 	@echo "make test-chassis       checks that, and guests and drivers that come and go, on the stock"
-	@echo "                        kernels of this Debian and of the next (about 15 minutes)"
+	@echo "                        kernels and OVMFs of this Debian and the next (about 15 minutes)"
 	@echo "make test-chassis-vfio  of that, VFs in user space: by our driver, by DPDK's testpmd"
 	@echo "make test-nested        checks a VM inside that VM, whose VF comes through vfio-pci (slow)"
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Chassis mode under OVMF: what docs/chassis.md tells to do there, done.
 
-Usage: chassis_ovmf.py [--json FILE] [--config FILE] [--vireod FILE] [--memory MIB]
-                       [--firmware DIR]
-Exit: 0 all passed (or skipped: no OVMF on this machine), 1 something failed, 2 it could not be tried.
+A group of demo_chassis.py, and a program for other firmware and sizes of memory.
+
+Usage: chassis_ovmf.py [--json FILE] [--config FILE] [--vireod FILE] [--newer-kernel]
+                       [--memory MIB] [--firmware DIR]
+Exit: 0 all passed (or skipped: no OVMF there), 1 something failed, 2 it could not be tried.
 """
 
-import argparse
 import contextlib
 import re
 import shutil
@@ -16,17 +17,13 @@ import time
 from pathlib import Path
 
 import chassis
-import initramfs
 import process
-import qemu
-from checks import Report
-from daemon import DaemonError
-from demo import CACHE, TOP, finish
+import program
 from scene import ping_figures
 
 # Debian's package ovmf, by age: the 2 MiB images are gone from newer ones.
 FIRMWARE = (("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd"))
-FIRMWARE_DIR = Path("/usr/share/OVMF")
+OWN_FIRMWARE = program.CACHE / "ovmf/root/usr/share/OVMF"
 PLACED = r"placed the carrier's BAR at ([0-9a-f]{8}), and the ACPI tables say ([0-9a-f]{8})"
 FOUND = r"has found segment 1 at ([0-9a-f]{8})"
 PLACE_LIMIT_S = 90
@@ -55,14 +52,29 @@ class OvmfMachine(chassis.HostMachine):
             "-drive", f"if=pflash,unit=1,format=raw,file={own}"]
 
 
+class Setup(chassis.Setup):
+    """The kernel as its package has it: OVMF starts no ELF file."""
+
+    def __init__(self, cache, run_dir, say=lambda text: None, kernel_link="guest"):
+        super().__init__(cache, run_dir, say, kernel_link)
+        self.kernel = self.bzimage
+
+
 class OvmfScene:
-    def __init__(self, report, setup, args, run_dir, firmware):
+    """`folder` has OVMF's files."""
+
+    def __init__(self, report, setup, args, run_dir, folder, memory_mib=chassis.MEMORY_MIB):
         self.report, self.setup, self.args, self.run_dir = report, setup, args, run_dir
-        self.firmware = firmware
+        self.folder, self.firmware = folder, find_firmware(folder)
+        self.memory_mib = memory_mib
         self.stack = contextlib.ExitStack()
         self.daemon = self.machine = self.guest = None
 
     def run(self):
+        if not self.firmware:
+            self.report.check("the whole group", lambda check: check.skip(
+                f"no OVMF in {self.folder}: scripts/setup chassis fetches it"))
+            return
         with self.stack:
             if not self.report.check("the place that OVMF chooses is named", self.check_place,
                                      self.logs):
@@ -90,7 +102,7 @@ class OvmfScene:
         self.daemon.start()
         self.machine = OvmfMachine(self.setup, folder, name)
         self.machine.firmware = self.firmware
-        self.machine.memory_mib = self.args.memory
+        self.machine.memory_mib = self.memory_mib
         self.machine.cmdline = f"{chassis.CMDLINE} intel_iommu=on"
         self.stack.callback(self.machine.stop)
         self.guest = self.machine.start(self.daemon.socket_path())
@@ -107,13 +119,13 @@ class OvmfScene:
                      process.tail(self.daemon.log, 5))
         if right:
             check.note(f"the default, {re.search(FOUND, right[0]).group(1)}, with "
-                       f"{self.args.memory} MiB")
+                       f"{self.memory_mib} MiB")
             return
         base = re.search(PLACED, wrong[0]).group(1)
         self.machine.stop()
         self.daemon.stop()
         self.start("second", ("--chassis-base", base))
-        check.note(f"{base} with {self.args.memory} MiB: started with --chassis-base {base}")
+        check.note(f"{base} with {self.memory_mib} MiB: started with --chassis-base {base}")
 
     def check_boot(self, check):
         failure = self.machine.wait_up(BOOT_LIMIT_S)
@@ -165,33 +177,19 @@ class OvmfScene:
         check.note("exit 0")
 
 
+def run_scene(args, report):
+    with process.run_directory() as run_dir:
+        setup = program.describe(report, Setup(program.CACHE, run_dir, report.say,
+                                               args.kernel_link), "guest")
+        report.start_group("ovmf", "== the VM's firmware is OVMF")
+        OvmfScene(report, setup, args, run_dir, args.firmware, args.memory).run()
+
+
 def main():
-    parser = argparse.ArgumentParser(description="Chassis mode under OVMF, checked.")
-    parser.add_argument("--json", metavar="FILE", help="write the results for programs")
+    parser = program.arguments("Chassis mode under OVMF, checked.", newer_kernel=True)
     parser.add_argument("--memory", type=int, default=chassis.MEMORY_MIB, metavar="MIB")
-    parser.add_argument("--config", type=Path, default=TOP / "examples" / "card.conf")
-    parser.add_argument("--vireod", type=Path, default=TOP / "build" / "vireod")
-    parser.add_argument("--firmware", type=Path, default=FIRMWARE_DIR, metavar="DIR")
-    args = parser.parse_args()
-    report = Report()
-    process.catch_signals()
-    firmware = find_firmware(args.firmware)
-    if not firmware:
-        report.say(f"SKIP  no OVMF in {args.firmware}: install Debian's package ovmf")
-        return 0
-    try:
-        with process.run_directory() as run_dir:
-            setup = chassis.Setup(CACHE, run_dir, report.say)
-            setup.kernel, _ = initramfs.build(CACHE)  # OVMF starts no ELF file
-            report.start_group("ovmf", "== the VM's firmware is OVMF")
-            OvmfScene(report, setup, args, run_dir, firmware).run()
-    except (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError) as error:
-        report.say(f"chassis_ovmf: {error}")
-        return 2
-    except (KeyboardInterrupt, process.Interrupted):
-        report.say("\nchassis_ovmf: interrupted")
-        return 130
-    return finish(report, args.json)
+    parser.add_argument("--firmware", type=Path, metavar="DIR", default=OWN_FIRMWARE)
+    return program.run("chassis-ovmf", parser.parse_args(), run_scene)
 
 
 if __name__ == "__main__":

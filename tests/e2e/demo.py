@@ -13,7 +13,6 @@ import process
 import program
 import qemu
 from daemon import with_doorbells
-from program import CACHE, TOP, finish, prepare  # noqa: F401: others import them from here
 from scene import TEST_ETHERTYPE, Scene, offloads_on, ping_figures
 
 FORMS = {
@@ -266,7 +265,7 @@ class MainJob(Scene):
 
 def run_forms(args, report):
     with process.run_directory() as run_dir:
-        setup = prepare(report, run_dir)
+        setup = program.prepare(report, run_dir)
         config_text = args.config.read_text()
         report.facts["config"] = args.config.name
         report.say(f"vireod --config {args.config.name}, with one doorbell form for all VFs")

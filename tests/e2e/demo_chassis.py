@@ -1,34 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Chassis mode: a stock Linux in one VM is the SR-IOV host, with stock ixgbe and intel-iommu.
 
-Usage: demo_chassis.py [--json FILE] [--config FILE] [--build DIR] [--newer-kernel]
+Usage: demo_chassis.py [--json FILE] [--config FILE] [--vireod FILE] [--newer-kernel]
                        [--all | --smoke | --groups NAME,...]
 Exit: 0 all passed, 1 something failed, 2 it could not be tried.
 """
 
-import argparse
 import sys
 import time
-from pathlib import Path
 
 import chassis
 import chassis_iommu
 import chassis_life
+import chassis_ovmf
 import chassis_pf
 import chassis_settings
 import chassis_speed
 import chassis_uplink
 import chassis_vfio
 import chassis_vfs
-import initramfs
 import process
-import qemu
+import program
 from chassis_limits import Limits
 from chassis_ports import TwoPorts
 from chassis_scene import HostScene
-from checks import Report
-from daemon import DaemonError
-from demo import CACHE, TOP, finish
 
 SMOKE_CHECKS = (*chassis_pf.CHECKS, *chassis_vfs.CHECKS, *chassis_uplink.CHECKS,
                 *chassis_iommu.UNIT_CHECKS, *chassis_iommu.CHECKS)
@@ -50,7 +45,8 @@ def play_smoke(args, report, run_dir, setup):
 
 
 def play_user_space(args, report, run_dir, setup):
-    chassis_vfio.VfioScene(report, setup(chassis_vfio.Setup, args.build), args, run_dir).run()
+    made = setup(chassis_vfio.Setup, args.vireod.parent)
+    chassis_vfio.VfioScene(report, made, args, run_dir).run()
 
 
 def play_speed(args, report, run_dir, setup):
@@ -70,6 +66,13 @@ def play_limits(args, report, run_dir, setup):
     Limits(report, setup(), args, run_dir).run()
 
 
+def play_ovmf(args, report, run_dir, setup):
+    run_dir.mkdir()
+    link = "ovmf" if args.kernel_link == "guest" else "newer-ovmf"
+    firmware = program.CACHE / link / "root/usr/share/OVMF"
+    chassis_ovmf.OvmfScene(report, setup(chassis_ovmf.Setup), args, run_dir, firmware).run()
+
+
 # {name: (title, function)}; each has a vireod and VMs of its own.
 GROUPS = {
     "smoke": ("the shortest way through", play_smoke),
@@ -78,38 +81,30 @@ GROUPS = {
     "user-space": ("VFs that are vfio-pci's: our driver, and DPDK's", play_user_space),
     "speed": ("as fast as QEMU's own SR-IOV card?", play_speed),
     "life": ("drivers and guests come and go", play_life),
+    "ovmf": ("the VM's firmware is OVMF", play_ovmf),
     "limits": ("what cannot work is named, and the VM boots", play_limits),
 }
 SMOKE = ("smoke",)
 DEMO = ("host", "two-ports", "user-space", "speed")
-ALL = (*DEMO, "life", "limits")
+ALL = (*DEMO, "life", "ovmf", "limits")
 
 
-def play(args, report, names):
-    kernel = "newer-kernel" if args.newer_kernel else "guest"
+def play(args, report):
     with process.run_directory() as run_dir:
         def setup(kind=chassis.Setup, *more):
-            return kind(CACHE, run_dir, *more, say=report.say, kernel_link=kernel)
-        basic = setup()
-        report.facts.update(qemu=basic.qemu_version, accelerator=basic.accel,
-                            accelerator_why=basic.accel_why, kernel=basic.kernel_version)
-        report.say(f"QEMU {basic.qemu_version}, {basic.accel} ({basic.accel_why}); "
-                   f"guest: Debian's Linux {basic.kernel_version}")
-        for number, name in enumerate(names):
+            return kind(program.CACHE, run_dir, *more, say=report.say,
+                        kernel_link=args.kernel_link)
+        program.describe(report, setup(), "guest")
+        for number, name in enumerate(args.groups):
             title, function = GROUPS[name]
             start = time.monotonic()
-            report.start_group(name, f"== {number + 1} of {len(names)}: {title}")
+            report.start_group(name, f"== {number + 1} of {len(args.groups)}: {title}")
             function(args, report, run_dir / f"g{number}", setup)
             report.phase(name, time.monotonic() - start)
 
 
 def parse(default):
-    parser = argparse.ArgumentParser(description="Chassis mode, checked.")
-    parser.add_argument("--json", metavar="FILE", help="write the results for programs")
-    parser.add_argument("--newer-kernel", action="store_true",
-                        help="the stock kernel of the next Debian")
-    parser.add_argument("--config", type=Path, default=TOP / "examples" / "card.conf")
-    parser.add_argument("--build", type=Path, default=TOP / "build")
+    parser = program.arguments("Chassis mode, checked.", newer_kernel=True)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--all", dest="groups", action="store_const", const=ALL,
                        help="everything that there is to check")
@@ -118,7 +113,6 @@ def parse(default):
     which.add_argument("--groups", type=lambda text: text.split(","), metavar="NAME,...",
                        help=f"of {', '.join(GROUPS)}; without any: {', '.join(DEMO)}")
     args = parser.parse_args()
-    args.vireod = args.build / "vireod"
     args.groups = args.groups or default
     unknown = set(args.groups) - set(GROUPS)
     if unknown:
@@ -127,18 +121,7 @@ def parse(default):
 
 
 def main():
-    args = parse(DEMO)
-    report = Report()
-    process.catch_signals()
-    try:
-        play(args, report, args.groups)
-    except (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError) as error:
-        report.say(f"demo-chassis: {error}")
-        return 2
-    except (KeyboardInterrupt, process.Interrupted):
-        report.say("\ndemo-chassis: interrupted")
-        return 130
-    return finish(report, args.json)
+    return program.run("demo-chassis", parse(DEMO), play)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,14 @@ tool. Written here as a cpio archive (newc), so that no root and no cpio is need
 compressed, since an emulated guest pays for that.
 """
 
+import contextlib
 import hashlib
 import lzma
+import os
 import re
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -23,6 +26,8 @@ LIB_DIRS = ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib64", "li
 # Loaded at run time by libc when a thread is cancelled, as newer iperf3s do.
 DLOPENED = ("libgcc_s.so.1",)
 LOADER = "ld-linux-x86-64.so.2"
+# An image's time is that of its last use. Longer than any run of ours is out of use.
+UNUSED_S = 6 * 3600
 
 
 class InitramfsError(Exception):
@@ -82,6 +87,29 @@ def modules_in_load_order(root, wanted):
     for name in wanted:
         load(name)
     return [(f"{name}.ko", data) for name, data in done.items()]
+
+
+def write_whole(path, data):
+    """A file that others see whole or not at all, and of which each of several writers may think
+    that it made it."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".part",
+                                     delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def delete_unused(cache):
+    """Images of other days' guest files and kernels, and what an interrupted run left half."""
+    for path in (*cache.glob("*.cpio"), *cache.glob("*.part")):
+        with contextlib.suppress(FileNotFoundError):  # another run may have the same idea
+            if time.time() - path.stat().st_mtime > UNUSED_S:
+                path.unlink()
 
 
 class Cpio:
@@ -167,18 +195,18 @@ def assemble(root, kernel_root, wanted, later, more):
             binary = compile_static(HERE / "guest" / f"{name}.c", Path(folder) / name)
             cpio.file(f"usr/bin/{name}", binary, 0o755)
     cpio.file("init", HERE / "guest" / "init", 0o755)
-    for name, (path, mode) in more.items():
-        cpio.file(name, path, mode)
+    for name, (path_or_bytes, mode) in more.items():
+        cpio.file(name, path_or_bytes, mode)
     return cpio.finish()
 
 
 def build(cache, name="initramfs", modules=MODULES, later=None, kernel_link="guest", more=None):
-    """Returns (kernel, initramfs) paths; makes the initramfs when it is missing or out of date.
+    """Returns (kernel, initramfs) paths; makes the initramfs where there is none of this content.
 
     `name` is that of a kind of guest, which loads these kernel modules as it starts; those of
     `later` {kind: modules} are there, and listed in /modules.KIND. Kernel and modules are those
     that `kernel_link` in the cache leads to, the tools always the guest's. `more` {name in the
-    initramfs: (path, mode)} are files besides.
+    initramfs: (path or bytes, mode)} are files besides. Several runs may share a cache.
     """
     root = (cache / "guest").resolve() / "root"
     kernel_root = (cache / kernel_link).resolve() / "root"
@@ -188,17 +216,19 @@ def build(cache, name="initramfs", modules=MODULES, later=None, kernel_link="gue
                              f"{'demo' if kernel_link == 'guest' else 'chassis'}")
     more = more or {}
     key = hashlib.sha256(f"{root} {kernel_root} {modules} {later}".encode())
-    for inside, (path, mode) in more.items():
-        stat = path.stat()
-        key.update(f"{inside} {path} {mode} {stat.st_size} {stat.st_mtime_ns}".encode())
+    for inside, (path_or_bytes, mode) in more.items():
+        if isinstance(path_or_bytes, bytes):
+            version = hashlib.sha256(path_or_bytes).hexdigest()
+        else:
+            stat = path_or_bytes.stat()
+            version = f"{path_or_bytes} {stat.st_size} {stat.st_mtime_ns}"
+        key.update(f"{inside} {version} {mode}".encode())
     for path in (Path(__file__), *sorted((HERE / "guest").iterdir())):
         key.update(path.read_bytes())
     image = cache / f"{name}-{key.hexdigest()[:16]}.cpio"
-    if not image.exists():
-        data = assemble(root, kernel_root, modules, later or {}, more)
-        for old in cache.glob(f"{name}-*.cpio"):
-            old.unlink(missing_ok=True)
-        part = image.with_suffix(".part")
-        part.write_bytes(data)
-        part.rename(image)
+    try:
+        os.utime(image)
+    except FileNotFoundError:
+        write_whole(image, assemble(root, kernel_root, modules, later or {}, more))
+        delete_unused(cache)
     return kernels[-1], image

@@ -5,7 +5,6 @@ Usage: nested.py [--json FILE] [--transcript FILE] [--newer-kernel] [--config FI
 Exit: 0 all passed, 1 something failed, 2 it could not be tried.
 """
 
-import argparse
 import functools
 import re
 import subprocess
@@ -18,12 +17,10 @@ import chassis_pf
 import chassis_vfs
 import initramfs
 import process
+import program
 import qemu
 from chassis import SYS_PF
 from chassis_scene import HostScene
-from checks import Report
-from daemon import DaemonError
-from demo import CACHE, TOP, finish
 from scene import ping_figures
 
 # Under emulation inside emulation, what takes 3 s for a guest takes minutes.
@@ -47,8 +44,8 @@ INNER_QEMU = ("-nodefaults -no-user-config -display none -no-reboot -machine q35
               f"-serial file:{CONSOLE} -device vfio-pci,host={VF},rombar=0")
 
 
-def inner_initramfs(cache, kernel_root, guest_root):
-    """The inner guest's: busybox, ixgbevf and its first process. Returns its path."""
+def inner_initramfs(kernel_root, guest_root):
+    """The inner guest's: busybox, ixgbevf and its first process."""
     cpio = initramfs.Cpio()
     for folder in ("dev", "proc", "sys", "tmp", "bin", "modules"):
         cpio.add(folder, 0o040755)
@@ -64,25 +61,18 @@ def inner_initramfs(cache, kernel_root, guest_root):
         cpio.file(f"modules/{name}", data)
     cpio.file("modules.list", "".join(f"/modules/{name}\n" for name, _ in modules).encode())
     cpio.file("init", initramfs.HERE / "guest" / "nested-init", 0o755)
-    data = cpio.finish()
-    image = cache / f"inner-{kernel_root.parent.name}.cpio"
-    # An unchanged file keeps its time, and with it the host VM's initramfs that holds it.
-    if not image.exists() or image.read_bytes() != data:
-        part = image.with_suffix(".part")
-        part.write_bytes(data)
-        part.rename(image)
-    return image
+    return cpio.finish()
 
 
-def qemu_files(program):
+def qemu_files(emulator):
     """{name in the initramfs: (path, mode)} of a QEMU, its libraries and its firmware."""
-    program = program.resolve()
+    emulator = emulator.resolve()
     # scripts/setup's own is a script beside the tree that its packages were unpacked into.
-    root = program.parent / "root"
+    root = emulator.parent / "root"
     if root.is_dir():
         binary = root / "usr/bin/qemu-system-x86_64"
     else:
-        root, binary = Path("/"), program
+        root, binary = Path("/"), emulator
     with open(binary, "rb") as file:
         if file.read(4) != b"\x7fELF":
             raise qemu.QemuError(f"{binary} is no program that could run in the VM as well: "
@@ -104,7 +94,7 @@ class Setup(chassis.Setup):
     def __init__(self, cache, run_dir, say, kernel_link):
         super().__init__(cache, run_dir, say, kernel_link)
         kernel_root = (cache / kernel_link).resolve() / "root"
-        inner = inner_initramfs(cache, kernel_root, (cache / "guest").resolve() / "root")
+        inner = inner_initramfs(kernel_root, (cache / "guest").resolve() / "root")
         more = {**qemu_files(self.qemu), f"{PLACE}/vmlinux": (self.kernel, 0o644),
                 f"{PLACE}/initrd": (inner, 0o644)}
         _, self.image = initramfs.build(cache, f"nested-{kernel_link}-initramfs", chassis.MODULES,
@@ -247,37 +237,17 @@ class NestedScene(HostScene):
 
 def run_scene(args, report):
     with process.run_directory() as run_dir:
-        setup = Setup(CACHE, run_dir, report.say,
-                      "newer-kernel" if args.newer_kernel else "guest")
-        report.facts.update(qemu=setup.qemu_version, accelerator=setup.accel,
-                            accelerator_why=setup.accel_why, kernel=setup.kernel_version)
-        report.say(f"QEMU {setup.qemu_version}, {setup.accel} ({setup.accel_why}); both guests: "
-                   f"Debian's Linux {setup.kernel_version}")
+        setup = program.describe(report, Setup(program.CACHE, run_dir, report.say,
+                                               args.kernel_link), "both guests")
         report.start_group("nested", "== a guest inside the VM that has the card")
         NestedScene(report, setup, args, run_dir / "n").run()
 
 
 def main():
-    parser = argparse.ArgumentParser(description="A guest inside the chassis VM, checked.")
-    parser.add_argument("--json", metavar="FILE", help="write the results for programs")
+    parser = program.arguments("A guest inside the chassis VM, checked.", newer_kernel=True)
     parser.add_argument("--transcript", metavar="FILE", type=Path,
                         help="write what the guest inside prints on its console")
-    parser.add_argument("--newer-kernel", action="store_true",
-                        help="the stock kernel of the next Debian")
-    parser.add_argument("--config", type=Path, default=TOP / "examples" / "card.conf")
-    parser.add_argument("--vireod", type=Path, default=TOP / "build" / "vireod")
-    args = parser.parse_args()
-    report = Report()
-    process.catch_signals()
-    try:
-        run_scene(args, report)
-    except (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError) as error:
-        report.say(f"test-nested: {error}")
-        return 2
-    except (KeyboardInterrupt, process.Interrupted):
-        report.say("\ntest-nested: interrupted")
-        return 130
-    return finish(report, args.json)
+    return program.run("test-nested", parser.parse_args(), run_scene)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,17 @@ CACHE = Path(os.environ.get("VIREO_CACHE") or TOP / "build" / "cache")
 ERRORS = (OSError, qemu.QemuError, initramfs.InitramfsError, DaemonError)
 
 
-def arguments(description, config=True):
-    """A parser with what all programs take."""
+def arguments(description, config=True, newer_kernel=False):
+    """A parser with what all programs take; newer_kernel: args.kernel_link, the guests' kernel."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", metavar="FILE", help="write the results for programs")
     parser.add_argument("--vireod", type=Path, default=TOP / "build" / "vireod")
     if config:
         parser.add_argument("--config", type=Path, default=TOP / "examples" / "card.conf")
+    if newer_kernel:
+        parser.add_argument("--newer-kernel", dest="kernel_link", action="store_const",
+                            const="newer-kernel", default="guest",
+                            help="the stock kernel of the next Debian")
     return parser
 
 

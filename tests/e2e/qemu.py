@@ -62,9 +62,7 @@ def unpacked_kernel(bzimage, cache):
     # The note that carries the PVH entry point: type 18, owner "Xen".
     if not image.startswith(b"\x7fELF") or b"\x12\0\0\0Xen\0" not in image:
         return bzimage
-    part = elf.with_suffix(".part")
-    part.write_bytes(image)
-    part.rename(elf)
+    initramfs.write_whole(elf, image)
     return elf
 
 
@@ -93,7 +91,7 @@ def _kvm_boots(qemu, kernel, image, run_dir):
 
 
 def find_accelerator(qemu, kernel, image, cache, run_dir, say=lambda text: None):
-    """("kvm"|"tcg", why). Boots a guest under KVM with a time limit; remembers the answer."""
+    """("kvm"|"tcg", why). Boots a guest under KVM with a time limit; remembers the answers."""
     if os.environ.get("VIREO_ACCEL") in ("kvm", "tcg"):
         return os.environ["VIREO_ACCEL"], "VIREO_ACCEL says so"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -102,14 +100,16 @@ def find_accelerator(qemu, kernel, image, cache, run_dir, say=lambda text: None)
     key = f"{boot} {platform.release()} {qemu.resolve()} {kernel.name}"
     answers = cache / "kvm-probe.json"
     try:
-        known = json.loads(answers.read_text())
-    except (OSError, ValueError):
+        known = dict(json.loads(answers.read_text())["known"])
+    except (OSError, ValueError, LookupError, TypeError):  # or of another form
         known = {}
-    if known.get("key") != key:
+    if key not in known:
         say(f"finding out whether KVM works here (at most {KVM_PROBE_LIMIT_S} s) ...")
-        known = {"key": key, "works": _kvm_boots(qemu, kernel, image, run_dir)}
-        answers.write_text(json.dumps(known))
-    if known["works"]:
+        # One for each kernel that is in use; those of earlier boots are of no use.
+        known = {old: works for old, works in known.items() if old.startswith(boot)}
+        known[key] = _kvm_boots(qemu, kernel, image, run_dir)
+        initramfs.write_whole(answers, json.dumps({"known": known}).encode())
+    if known[key]:
         return "kvm", "a guest boots under it"
     return "tcg", "a guest did not boot under KVM"
 
@@ -184,9 +184,10 @@ class Setup:
     def __init__(self, cache, run_dir, say=lambda text: None, kernel_link="guest"):
         self.qemu = find(cache)
         kind = "" if kernel_link == "guest" else f"{kernel_link}-"
-        bzimage, self.image = initramfs.build(cache, f"{kind}initramfs", kernel_link=kernel_link)
-        self.kernel_version = bzimage.name.removeprefix("vmlinuz-")
-        self.kernel = unpacked_kernel(bzimage, cache)
+        self.bzimage, self.image = initramfs.build(cache, f"{kind}initramfs",
+                                                   kernel_link=kernel_link)
+        self.kernel_version = self.bzimage.name.removeprefix("vmlinuz-")
+        self.kernel = unpacked_kernel(self.bzimage, cache)
         self.accel, self.accel_why = find_accelerator(self.qemu, self.kernel, self.image, cache,
                                                       run_dir, say)
         text = subprocess.run([self.qemu, "--version"], capture_output=True, text=True,
