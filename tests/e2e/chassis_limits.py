@@ -4,6 +4,7 @@
 import chassis
 import process
 from chassis_scene import BOOT_LIMIT_S
+from checks import shortened
 
 
 def without_backend(command):
@@ -52,7 +53,7 @@ class Limits:
             check.expect(not failure, "the VM to boot", failure)
             said = daemon.log_lines(wanted)
             check.expect(said, f"/{wanted}/ in vireod's log", process.tail(daemon.log, 5))
-            check.note(said[0].split("chassis: ", 1)[-1][:70])
+            check.note(shortened(said[0].split("chassis: ", 1)[-1]))
         finally:
             machine.stop()
             daemon.stop()

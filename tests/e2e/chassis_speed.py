@@ -63,7 +63,7 @@ def check_speed(scene, check):
     figures = {card: {kind: [] for kind in KINDS} for card in CARDS}
     messages = []
     for number in range(ROUNDS):
-        scene.report.progress(f"      round {number + 1} of {ROUNDS} ...")
+        scene.report.progress(f"round {number + 1} of {ROUNDS}")
         for card in CARDS:
             before = scene.cycles()
             measure(scene, check, card, figures[card])

@@ -150,5 +150,5 @@ CHECKS = (
     ("TCP, VF to PF", lambda scene, check: check_tcp(scene, check, "vf1", None, PF_ADDRESS)),
     (f"{FILE_MIB} MiB file over TCP, SHA-256", check_file),
 )
-UNDER_TRAFFIC = (("sriov_numvfs 8, 0, 63, 0, 4 under traffic", check_numvfs),)
+UNDER_TRAFFIC = (("sriov_numvfs 8, 0, 63, 0, 4 amid traffic", check_numvfs),)
 AGAIN_AND_AGAIN = ((f"sriov_numvfs {ROUNDS} more times amid TCP", check_rounds),)

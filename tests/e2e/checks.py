@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Checks with a PASS or FAIL line each, their figures, and the same as JSON."""
 
+import contextlib
 import json
 import sys
+import threading
 import time
 import traceback
 
@@ -10,6 +12,12 @@ from daemon import DaemonError
 from guest import GuestError
 
 NAME_COLUMNS = 42
+TICK_S = 1.0
+
+
+def shortened(text, columns=72):
+    """Text that a line has room for."""
+    return text if len(text) <= columns else text[:columns - 1].rstrip() + "…"
 
 
 class CheckFailed(Exception):
@@ -63,22 +71,53 @@ class Report:
         self.checks, self.phases, self.facts = [], [], {}
         self.group = ""
         self.started = time.monotonic()
+        self._lock = threading.Lock()  # of the three below, and of what is written
+        self._doing, self._since = None, 0.0
         self._progress_shown = False
 
     def say(self, text=""):
-        self._clear_progress()
-        print(text, file=self.out, flush=True)
+        with self._lock:
+            self._clear_progress()
+            print(text, file=self.out, flush=True)
 
     def progress(self, text):
-        """A line that the next one replaces; for a terminal only."""
-        if self.out.isatty():
-            print(f"\r\033[K{text}", end="", file=self.out, flush=True)
+        """What is being done, in a line that the next one replaces; for a terminal only."""
+        with self._lock:
+            if text != self._doing:
+                self._doing = text
+                self._show_progress()
+
+    def _show_progress(self):
+        if self._doing and self.out.isatty():
+            seconds = time.monotonic() - self._since
+            passed = f" {seconds:.0f} s" if seconds >= TICK_S else ""
+            print(f"\r\033[K      {self._doing} ...{passed}", end="", file=self.out, flush=True)
             self._progress_shown = True
 
     def _clear_progress(self):
         if self._progress_shown:
             print("\r\033[K", end="", file=self.out)
             self._progress_shown = False
+
+    @contextlib.contextmanager
+    def _showing(self, text):
+        """Says meanwhile what is being done, and for how long."""
+        over = threading.Event()
+
+        def tick():
+            while not over.wait(TICK_S):
+                with self._lock:
+                    self._show_progress()
+        self._since = time.monotonic()
+        self.progress(text)
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            over.set()
+            ticker.join()
+            self.progress(None)
 
     def start_group(self, name, title):
         self.group = name
@@ -90,10 +129,10 @@ class Report:
     def check(self, name, function, logs=lambda: []):
         """Runs function(check). Prints its line, and on failure why, with the logs' ends."""
         check = Check(self.group, name)
-        self.progress(f"      {name} ...")
         start = time.monotonic()
         try:
-            function(check)
+            with self._showing(name):
+                function(check)
         except CheckFailed as failure:
             check.ok, check.expected, check.seen = False, failure.expected, failure.seen
         except CheckSkipped as skipped:
@@ -110,9 +149,11 @@ class Report:
             check.seen = traceback.format_exc()
         check.seconds = time.monotonic() - start
         self.checks.append(check)
-        dots = "." * max(2, NAME_COLUMNS - len(name))
         verdict = "SKIP" if check.skip_reason else "PASS" if check.ok else "FAIL"
-        self.say(f"{verdict}  {name} {dots} {', '.join(check.text)}".rstrip())
+        line = f"{verdict}  {name}"
+        if check.text:
+            line += f" {'.' * max(2, NAME_COLUMNS - len(name))} {', '.join(check.text)}"
+        self.say(line)
         if not check.ok:
             check.log = logs()
             self._explain(check)

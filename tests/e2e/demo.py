@@ -5,6 +5,7 @@ Usage: demo.py [--json FILE] [--form trapped|mapped] [--config FILE] [--vireod F
 Exit: 0 all passed, 1 something failed, 2 it could not be tried.
 """
 
+import os
 import re
 import sys
 import time
@@ -83,7 +84,7 @@ class MainJob(Scene):
         up, output = self.vms[0].guest.poll(f"ping -6 -c 2 -i 0.1 -W 1 {address}%{interface}",
                                             " 0% packet loss", 8)
         check.expect(up, "answers", output)
-        check.note(f"{address}")
+        check.note(f"answers from {address}")
 
     def check_interrupts(self, check):
         notes = []
@@ -94,7 +95,7 @@ class MainJob(Scene):
             check.expect(after > before and vectors >= 2 and kinds,
                          "two MSI vectors or more, whose counts rise",
                          f"{vectors} vectors of kind {kinds}, {before} then {after}")
-            notes.append(f"{vm.name.split('-')[1]} {after} on {vectors} vectors")
+            notes.append(f"VM {vm.index}: {after} on {vectors} vectors")
             check.figures[f"interrupts_vm{vm.index}"] = after
         check.note(", ".join(notes))
 
@@ -130,8 +131,10 @@ class MainJob(Scene):
         (VTEIMS), and rewrites its interval (VTEITR) nearly as often."""
         check.expect(self.tcp_interrupts > 0, "interrupts during TCP", self.tcp_interrupts)
         each = {kind: count / self.tcp_interrupts for kind, count in self.tcp_cycles.items()}
-        check.note(f"{each['doorbell']:.2f} doorbells, {each['interrupt']:.2f} VTEIMS, "
-                   f"{each['moderation']:.2f} VTEITR, {each['mailbox'] + each['other']:.2f} others",
+        check.note(f"{each['doorbell']:.2f} doorbells, "
+                   f"{each['interrupt']:.2f} to unmask it (VTEIMS), "
+                   f"{each['moderation']:.2f} for its interval (VTEITR), "
+                   f"{each['mailbox'] + each['other']:.2f} others",
                    interrupts=self.tcp_interrupts, **self.tcp_cycles)
         if self.doorbells == "mapped":
             check.expect(not self.tcp_cycles["doorbell"], "no doorbell message", self.tcp_cycles)
@@ -260,7 +263,7 @@ class MainJob(Scene):
             now = offloads_on(vm.guest.must(f"ethtool -k {vm.interface}"))
             check.expect(now == vm.offloads, "the list of the start",
                          f"{vm.name}: changed {sorted(set(now) ^ set(vm.offloads))}")
-        check.note(f"{len(vm.offloads)} on")
+        check.note(f"{len(vm.offloads)} on, as at the start")
 
 
 def run_forms(args, report):
@@ -275,6 +278,11 @@ def run_forms(args, report):
                           run_dir / form)
             job.doorbells = form
             job.run()
+    if not report.failed():
+        report.say("\nWith a VM of your own: build/vireod --config "
+                   f"{os.path.relpath(args.config)} --run-dir DIR\n"
+                   "starts the card, and build/vireo --run-dir DIR qemu-args 0 0 prints what to "
+                   "give QEMU\nfor VF 0.")
 
 
 def main():

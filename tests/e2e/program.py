@@ -54,6 +54,9 @@ def finish(report, json_path):
     report.say(f"\n{passed} checks passed, {len(failed)} failed"
                + (f", {len(skipped)} skipped" if skipped else "") + f", in {seconds:.0f} s"
                + "".join(f"\n  FAIL {c.group}: {c.name}" for c in failed))
+    if failed and not os.environ.get("VIREO_KEEP_LOGS"):
+        report.say("  To look further: the same with VIREO_KEEP_LOGS=DIR in the environment leaves "
+                   "the\n  logs of vireod, of QEMU and of the guests' consoles in DIR.")
     if json_path:
         report.write_json(json_path)
     return 1 if failed else 0
@@ -65,6 +68,8 @@ def run(name, args, function):
     report = Report()
     process.catch_signals()
     try:
+        if not args.vireod.exists():
+            raise DaemonError(f"{args.vireod} is missing: run make, or say where with --vireod")
         function(args, report)
     except ERRORS as error:
         report.say(f"{name}: {error}")

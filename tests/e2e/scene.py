@@ -147,8 +147,7 @@ class Scene:
                        and vm.machine.process.poll() is None]
             if not waiting:
                 break
-            self.report.progress(f"      booting {', '.join(vm.name for vm in waiting)} ... "
-                                 f"{time.monotonic() - start:.0f} s")
+            self.report.progress(f"booting {', '.join(vm.name for vm in waiting)}")
             time.sleep(0.1)
         for vm in self.vms:
             failure = vm.machine.wait_up(0.2)
@@ -221,7 +220,7 @@ class Scene:
                            r"FLReset\+"):
                 check.expect(re.search(wanted, text), f"/{wanted}/ in lspci -vvv", text)
         name = vm.guest.must(f"lspci -s {vm.pci}").split(": ", 1)[1].strip()
-        check.note(f"{vm.pci[5:]} {name}"[:58], device=name)
+        check.note(f"{vm.pci[5:]} {name}", device=name)
 
     def check_driver(self, check):
         for vm in self.vms:

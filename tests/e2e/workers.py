@@ -90,8 +90,8 @@ class Workers(MainJob):
             # limited, so that pings between them find room in their rings.
             sends = "".join(f"while [ ! -e /tmp/enough ]; do frames send {vm.interface} "
                             f"{FLOOD_FRAMES} {self.vms[to].mac} {vm.mac} {TEST_ETHERTYPE} - 60 "
-                            f"{FLOOD_OF_VM_0_PER_S if to == 0 else FLOOD_PER_S} || sleep 0.05; done & "
-                            for to in targets)
+                            f"{FLOOD_OF_VM_0_PER_S if to == 0 else FLOOD_PER_S} || "
+                            "sleep 0.05; done & " for to in targets)
             jobs.append(vm.guest.start(f"{{ {sends} wait; }} 2>/dev/null", 120))
         watcher = self.vms[WATCHER]
         pinging = watcher.guest.start(
@@ -167,8 +167,8 @@ class Workers(MainJob):
                 before.count(vm, "rx_no_descriptor_drops") for vm in (1, WATCHER)]
         lost = sum(map(len, losses))
         # A guest that had no processor for a while, and so no room in its ring, loses its own.
-        check.expect(losses and lost <= sum(full), "VM 2's pings of VM 1 all answered, but for what "
-                     "was dropped at a full ring",
+        check.expect(losses and lost <= sum(full), "VM 2's pings of VM 1 all answered, but for "
+                     "what was dropped at a full ring",
                      f"lost, by number: {losses}; dropped at full rings: {full}")
         check.expect(self.daemon.alive(), "vireod to run", "it ended")
         check.note(f"{self.flooded} frames meanwhile; VM 2 and 1 lost {lost} of "
