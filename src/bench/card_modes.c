@@ -111,16 +111,6 @@ static void generator_send(struct bench_card *c, unsigned sender)
         vf_buffer_free(vf, out[--n]);
 }
 
-static unsigned receive_and_free(struct vf_driver *vf)
-{
-    struct vf_buffer *in[BENCH_BURST];
-    unsigned n = vf_receive(vf, 0, in, BENCH_BURST);
-
-    for (unsigned i = 0; i < n; i++)
-        vf_buffer_free(vf, in[i]);
-    return n;
-}
-
 static uint64_t generator_sent(const struct bench_card *c)
 {
     uint64_t sent = 0;
@@ -143,7 +133,7 @@ static int generator_run(struct bench_card *c, uint64_t end_ns, struct bench_sam
             for (unsigned i = 0; i < c->sender_count; i++)
                 generator_send(c, i);
             for (unsigned i = 0; i < c->receiver_count; i++)
-                out->frames += receive_and_free(c->guest.side[c->receiver_first + i].vf);
+                out->frames += bench_side_receive(&c->guest.side[c->receiver_first + i]);
         }
     } while (clock_now_ns() < end_ns);
     if (!c->receiver_count) // to the cable: what the card has taken
@@ -187,42 +177,13 @@ static int from_uplink_open(struct bench_card *c)
 
 // --- all VFs send ---
 
-// Each VF's buffers hold frames to the next VF.
+// Each VF's buffers hold frames to the next VF, and after a while some from the one before.
 static int neighbours_open(struct bench_card *c)
 {
-    for (unsigned i = 0; i < c->guest.vf_count; i++) {
-        struct bench_side *from = &c->guest.side[i];
-        struct bench_side *to = &c->guest.side[(i + 1) % c->guest.vf_count];
-        struct vf_buffer *all = NULL, *b;
-
-        while ((b = vf_buffer_alloc(from->vf))) {
-            bench_frame_fill(b->data, c->shape.size_bytes, to->mac, from->mac, b->index);
-            b->next = all;
-            all = b;
-        }
-        vf_buffer_free(from->vf, all);
-    }
+    for (unsigned i = 0; i < c->guest.vf_count; i++)
+        bench_side_fill(&c->guest.side[i], &c->guest.side[(i + 1) % c->guest.vf_count],
+                        c->shape.size_bytes);
     return 0;
-}
-
-// A sender's buffers hold frames to its neighbour, and after a while some that it received from
-// the other neighbour: those would be spoofed. So each frame's addresses are written anew.
-static void ring63_send(struct bench_card *c, unsigned i)
-{
-    struct bench_side *from = &c->guest.side[i];
-    struct bench_side *to = &c->guest.side[(i + 1) % c->guest.vf_count];
-    struct vf_buffer *out[BENCH_BURST];
-    unsigned n = 0, sent;
-
-    while (n < BENCH_BURST && (out[n] = vf_buffer_alloc(from->vf))) {
-        memcpy(out[n]->data, to->mac, 6);
-        memcpy(out[n]->data + 6, from->mac, 6);
-        out[n]->len_bytes = (uint16_t)c->shape.size_bytes;
-        n++;
-    }
-    sent = n ? vf_send(from->vf, 0, out, n) : 0;
-    while (n > sent)
-        vf_buffer_free(from->vf, out[--n]);
 }
 
 static int ring63_run(struct bench_card *c, uint64_t end_ns, struct bench_sample *out)
@@ -231,9 +192,10 @@ static int ring63_run(struct bench_card *c, uint64_t end_ns, struct bench_sample
 
     do {
         for (unsigned i = 0; i < c->guest.vf_count; i++)
-            ring63_send(c, i);
+            bench_side_send(&c->guest.side[i], &c->guest.side[(i + 1) % c->guest.vf_count],
+                            c->shape.size_bytes);
         for (unsigned i = 0; i < c->guest.vf_count; i++)
-            got[i] += receive_and_free(c->guest.side[i].vf);
+            got[i] += bench_side_receive(&c->guest.side[i]);
     } while (clock_now_ns() < end_ns);
     for (unsigned i = 0; i < c->guest.vf_count; i++)
         out->frames += got[i];
@@ -263,10 +225,9 @@ static int send_one(struct bench_card *c, unsigned from, unsigned to)
 
 static int wait_one(struct bench_card *c, unsigned at)
 {
-    struct vf_driver *vf = c->guest.side[at].vf;
     uint64_t end_ns = clock_now_ns() + ANSWER_LIMIT_NS;
 
-    for (unsigned turn = 1; !receive_and_free(vf); turn++) {
+    for (unsigned turn = 1; !bench_side_receive(&c->guest.side[at]); turn++) {
         if (turn % 1024 == 0 && clock_now_ns() > end_ns)
             return -ETIMEDOUT;
     }
@@ -388,12 +349,12 @@ static int step_run(struct bench_card *c, uint64_t end_ns, struct bench_sample *
 
 static int wait_irq(struct bench_card *c, unsigned at)
 {
-    struct vf_driver *vf = c->guest.side[at].vf;
-    struct pollfd wait = {.fd = vf_irq_fd(vf, 0), .events = POLLIN};
+    struct bench_side *side = &c->guest.side[at];
+    struct pollfd wait = {.fd = vf_irq_fd(side->vf, 0), .events = POLLIN};
 
-    while (!receive_and_free(vf)) {
-        vf_irq_arm(vf, 0);
-        if (receive_and_free(vf)) // came in between
+    while (!bench_side_receive(side)) {
+        vf_irq_arm(side->vf, 0);
+        if (bench_side_receive(side)) // came in between
             return 0;
         if (poll(&wait, 1, ANSWER_LIMIT_NS / NS_PER_MS) != 1)
             return -ETIMEDOUT;

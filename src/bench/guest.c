@@ -9,7 +9,6 @@
 
 #include "base/clock.h"
 
-#define LINK_LIMIT_NS   (4 * NS_PER_S)
 #define SETTLE_LIMIT_NS (4 * NS_PER_S)
 #define FRAMES          BENCH_FRAMES_EACH_WAY
 
@@ -27,26 +26,6 @@ void bench_guest_close(struct bench_guest *g)
     }
     bench_bus_group_destroy(g->group);
     *g = (struct bench_guest){0};
-}
-
-int bench_side_open(struct bench_side *side, const struct vf_config *config, char *error,
-                    size_t error_len)
-{
-    uint64_t end_ns = clock_now_ns() + LINK_LIMIT_NS;
-    int ret = vf_driver_open(side->bus, config, &side->vf, error, error_len);
-
-    if (ret)
-        return ret;
-    vf_driver_mac(side->vf, side->mac);
-    while (!vf_driver_link_is_up(side->vf)) {
-        vf_driver_service(side->vf);
-        if (clock_now_ns() > end_ns) {
-            snprintf(error, error_len, "%s: the link did not come up", side->bus->name);
-            return -ETIMEDOUT;
-        }
-        usleep(1000);
-    }
-    return 0;
 }
 
 // The VFs that share memory share the first one's pool.

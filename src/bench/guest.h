@@ -10,16 +10,9 @@
 
 #include "bench/bus.h"
 #include "bench/frames.h"
-#include "driver/vf.h"
+#include "bench/side.h"
 
 #define BENCH_VFS_MAX 63u
-#define BENCH_BURST   32u
-
-struct bench_side {
-    struct driver_bus *bus;
-    struct vf_driver *vf;
-    uint8_t mac[6];
-};
 
 struct bench_guest {
     struct bench_bus_group *group;
@@ -41,11 +34,6 @@ struct bench_guest_config {
 int bench_guest_open(struct bench_guest *g, const struct bench_guest_config *config, char *error,
                      size_t error_len);
 void bench_guest_close(struct bench_guest *g);
-
-// Opens the VF on side->bus and waits for its link. Whatever the result, the caller closes side->vf
-// where there is one, and the bus. 0; on error -errno and a sentence in `error`.
-int bench_side_open(struct bench_side *side, const struct vf_config *config, char *error,
-                    size_t error_len);
 
 // Frames that circulate: `from` sends them, the card carries them to `to`, and the guest hands them
 // back to `from` untouched, as they lie there.

@@ -283,8 +283,8 @@ static int doorbells_map(struct bench_inproc *m, const struct host_function *fn,
     return 0;
 }
 
-int bench_inproc_bus(struct bench_inproc *m, unsigned vf, struct driver_bus **out, char *error,
-                     size_t error_len)
+static int bus_open(struct bench_inproc *m, unsigned vf, struct driver_bus **out, char *error,
+                    size_t error_len)
 {
     struct host_function fn;
     struct driver_bus *bus = NULL;
@@ -310,4 +310,18 @@ int bench_inproc_bus(struct bench_inproc *m, unsigned vf, struct driver_bus **ou
     bus->ops = &m->vf_ops;
     *out = bus;
     return 0;
+}
+
+int bench_inproc_side(struct bench_inproc *m, unsigned vf, unsigned ring, struct bench_side *side,
+                      char *error, size_t error_len)
+{
+    const struct vf_config config = {.queue_count = 1,
+                                     .ring_len = ring,
+                                     .buffer_count = ring + 8 * BENCH_BURST,
+                                     .buffer_bytes = 2048,
+                                     .frame_bytes_max = 1514,
+                                     .reset_timeout_ms = 4000};
+    int ret = bus_open(m, vf, &side->bus, error, error_len);
+
+    return ret ? ret : bench_side_open(side, &config, error, error_len);
 }

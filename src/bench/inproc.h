@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "driver/bus.h"
+#include "bench/side.h"
 
 struct bench_inproc;
 
@@ -21,10 +21,11 @@ int bench_inproc_open(unsigned vf_count, bool mapped_doorbells, struct bench_inp
                       char *error, size_t error_len);
 // After all its buses were closed; NULL is fine.
 void bench_inproc_close(struct bench_inproc *m);
-// A bus to VF `vf`, in a domain of its own. The caller's to close. 0; on error -errno and a
-// sentence in `error`.
-int bench_inproc_bus(struct bench_inproc *m, unsigned vf, struct driver_bus **out, char *error,
-                     size_t error_len);
+// VF `vf` with a domain of its own, and its driver: one queue with rings of `ring` descriptors. 0;
+// on error -errno and a sentence in `error`. Whatever the result, the caller closes side->vf where
+// there is one, then side->bus.
+int bench_inproc_side(struct bench_inproc *m, unsigned vf, unsigned ring, struct bench_side *side,
+                      char *error, size_t error_len);
 // The worker's thread, on the device's core (bench/subject.h): 0 or -errno. Without it the card
 // stands still, and uses no core. It need not be stopped before bench_inproc_close().
 int bench_inproc_worker_start(struct bench_inproc *m);

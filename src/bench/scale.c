@@ -64,37 +64,6 @@ static void scale_end(void *ctx)
     s->now = NULL;
 }
 
-static int guest_open(const struct scale *s, struct crew *crew, unsigned index, char *why,
-                      size_t why_len)
-{
-    const struct vf_config config = {.queue_count = 1,
-                                     .ring_len = s->ring,
-                                     .buffer_count = s->ring + 8 * BENCH_BURST,
-                                     .buffer_bytes = 2048,
-                                     .frame_bytes_max = 1514,
-                                     .reset_timeout_ms = 4000};
-    struct bench_side *guest = &crew->guest[index];
-    int ret = bench_inproc_bus(crew->machine, index, &guest->bus, why, why_len);
-
-    if (!ret)
-        ret = bench_side_open(guest, &config, why, why_len);
-    return ret;
-}
-
-static void frames_write(const struct scale *s, struct crew *crew, unsigned index)
-{
-    struct bench_side *from = &crew->guest[index];
-    const struct bench_side *to = &crew->guest[(index + 1) % crew->count];
-    struct vf_buffer *all = NULL, *b;
-
-    while ((b = vf_buffer_alloc(from->vf))) {
-        bench_frame_fill(b->data, s->size_bytes, to->mac, from->mac, b->index);
-        b->next = all;
-        all = b;
-    }
-    vf_buffer_free(from->vf, all);
-}
-
 static int crew_open(struct scale *s, unsigned count, char *why, size_t why_len)
 {
     struct crew *crew = calloc(1, sizeof *crew);
@@ -103,14 +72,15 @@ static int crew_open(struct scale *s, unsigned count, char *why, size_t why_len)
     if (!crew)
         return -ENOMEM;
     ret = bench_inproc_open(count, s->mapped, &crew->machine, why, why_len);
-    while (!ret && crew->count < count)
-        ret = guest_open(s, crew, crew->count++, why, why_len);
+    for (; !ret && crew->count < count; crew->count++)
+        ret = bench_inproc_side(crew->machine, crew->count, s->ring, &crew->guest[crew->count], why,
+                                why_len);
     if (ret) {
         crew_close(crew);
         return ret;
     }
     for (unsigned i = 0; i < count; i++)
-        frames_write(s, crew, i);
+        bench_side_fill(&crew->guest[i], &crew->guest[(i + 1) % count], s->size_bytes);
     bench_inproc_worker_stop(crew->machine);
     s->crew[s->crew_count++] = s->now = crew;
     return 0;
@@ -147,36 +117,6 @@ static int scale_shape(void *ctx, const struct bench_shape *shape, char *why, si
 
 // --- the load ---
 
-// What lies in a buffer may be a frame that its guest has received: the addresses are written anew.
-static unsigned burst_send(const struct scale *s, unsigned index)
-{
-    struct bench_side *from = &s->now->guest[index];
-    const struct bench_side *to = &s->now->guest[(index + 1) % s->now->count];
-    struct vf_buffer *out[BENCH_BURST];
-    unsigned n = 0, sent;
-
-    while (n < BENCH_BURST && (out[n] = vf_buffer_alloc(from->vf))) {
-        memcpy(out[n]->data, to->mac, 6);
-        memcpy(out[n]->data + 6, from->mac, 6);
-        out[n]->len_bytes = (uint16_t)s->size_bytes;
-        n++;
-    }
-    sent = n ? vf_send(from->vf, 0, out, n) : 0;
-    for (unsigned i = sent; i < n; i++)
-        vf_buffer_free(from->vf, out[i]);
-    return sent;
-}
-
-static unsigned receive(struct bench_side *guest)
-{
-    struct vf_buffer *in[BENCH_BURST];
-    unsigned n = vf_receive(guest->vf, 0, in, BENCH_BURST);
-
-    for (unsigned i = 0; i < n; i++)
-        vf_buffer_free(guest->vf, in[i]);
-    return n;
-}
-
 struct load {
     uint64_t sent, received;
     unsigned turn; // whose burst is next
@@ -191,11 +131,12 @@ static void load_run(const struct scale *s, struct load *load, uint64_t end_ns)
     while (now_ns < end_ns) {
         unsigned count = s->now->count, to = (load->turn + 1) % count;
 
-        load->sent += burst_send(s, load->turn);
+        load->sent +=
+            bench_side_send(&s->now->guest[load->turn], &s->now->guest[to], s->size_bytes);
         // A burst that is late, since somebody else had the core, is not made up for.
         next_ns = (now_ns > next_ns + s->gap_ns ? now_ns : next_ns) + s->gap_ns;
         do {
-            load->received += receive(&s->now->guest[to]);
+            load->received += bench_side_receive(&s->now->guest[to]);
             now_ns = clock_now_ns();
         } while (now_ns < next_ns);
         load->turn = to;
@@ -208,7 +149,7 @@ static void load_drain(const struct scale *s, struct load *load)
 
     while (load->received < load->sent && clock_now_ns() < end_ns) {
         for (unsigned i = 0; i < s->now->count; i++)
-            load->received += receive(&s->now->guest[i]);
+            load->received += bench_side_receive(&s->now->guest[i]);
     }
 }
 

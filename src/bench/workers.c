@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "bench/frames.h"
-#include "bench/guest.h"
 #include "bench/inproc.h"
 #include "bench/sched.h"
 #include "bench/subject.h"
@@ -27,7 +26,6 @@
 // which has to share a core with one, is not let run for some milliseconds.
 #define SINK_RING     32768u
 #define SINK_BUFFERS  1024u
-#define BUFFER_BYTES  2048u
 #define TAIL_EVERY_NS (1 * NS_PER_MS)
 #define WARM_UP_NS    (100 * NS_PER_MS)
 #define STEPS_A_LOOK  16u
@@ -69,22 +67,6 @@ static void subject_end(void *ctx)
     *s = (struct subject){0};
 }
 
-static int vf_open(struct subject *s, unsigned index, char *why, size_t why_len)
-{
-    const struct vf_config config = {.queue_count = 1,
-                                     .ring_len = s->ring,
-                                     .buffer_count = s->ring + 8 * BENCH_BURST,
-                                     .buffer_bytes = BUFFER_BYTES,
-                                     .frame_bytes_max = 1514,
-                                     .reset_timeout_ms = 4000};
-    struct bench_side *side = &s->vf[index].side;
-    int ret = bench_inproc_bus(s->machine, index, &side->bus, why, why_len);
-
-    if (!ret)
-        ret = bench_side_open(side, &config, why, why_len);
-    return ret;
-}
-
 // A ring of frames to nobody. None asks for its write-back, so the ring stays as it is.
 static int ring_fill(const struct subject *s, struct vf *vf)
 {
@@ -118,8 +100,9 @@ static int subject_open(struct subject *s, char *why, size_t why_len)
 {
     int ret = bench_inproc_open(VFS, false, &s->machine, why, why_len);
 
-    while (!ret && s->vf_count < VFS)
-        ret = vf_open(s, s->vf_count++, why, why_len);
+    for (; !ret && s->vf_count < VFS; s->vf_count++)
+        ret = bench_inproc_side(s->machine, s->vf_count, s->ring, &s->vf[s->vf_count].side, why,
+                                why_len);
     for (unsigned i = 0; !ret && i < VFS; i++)
         ret = ring_fill(s, &s->vf[i]);
     if (ret)
@@ -164,7 +147,7 @@ static void tails_move(const struct subject *s)
     }
 }
 
-static uint64_t sink_run(const struct subject *s, uint64_t end_ns)
+static uint64_t sink_run(struct subject *s, uint64_t end_ns)
 {
     uint64_t before = bench_inproc_uplink_frames(s->machine);
     struct timespec pause = {0, TAIL_EVERY_NS};
@@ -189,43 +172,15 @@ static void sink_stop(const struct subject *s)
 
 // --- with guests ---
 
-// A buffer may hold a frame that its guest has received: the addresses are written anew.
-static void burst_send(const struct subject *s, unsigned index)
-{
-    const struct bench_side *from = &s->vf[index].side, *to = &s->vf[(index + 1) % VFS].side;
-    struct vf_buffer *out[BENCH_BURST];
-    unsigned n = 0, sent;
-
-    while (n < BENCH_BURST && (out[n] = vf_buffer_alloc(from->vf))) {
-        memcpy(out[n]->data, to->mac, 6);
-        memcpy(out[n]->data + 6, from->mac, 6);
-        out[n]->len_bytes = (uint16_t)s->size_bytes;
-        n++;
-    }
-    sent = n ? vf_send(from->vf, 0, out, n) : 0;
-    while (n > sent)
-        vf_buffer_free(from->vf, out[--n]);
-}
-
-static unsigned receive(struct vf_driver *vf)
-{
-    struct vf_buffer *in[BENCH_BURST];
-    unsigned n = vf_receive(vf, 0, in, BENCH_BURST);
-
-    for (unsigned i = 0; i < n; i++)
-        vf_buffer_free(vf, in[i]);
-    return n;
-}
-
-static uint64_t guests_run(const struct subject *s, uint64_t end_ns)
+static uint64_t guests_run(struct subject *s, uint64_t end_ns)
 {
     uint64_t received = 0;
 
     do {
         for (unsigned k = 0; k < STEPS_A_LOOK; k++) {
             for (unsigned i = 0; i < VFS; i++) {
-                burst_send(s, i);
-                received += receive(s->vf[i].side.vf);
+                bench_side_send(&s->vf[i].side, &s->vf[(i + 1) % VFS].side, s->size_bytes);
+                received += bench_side_receive(&s->vf[i].side);
             }
         }
     } while (clock_now_ns() < end_ns);
@@ -235,7 +190,7 @@ static uint64_t guests_run(const struct subject *s, uint64_t end_ns)
 static int subject_run(void *ctx, unsigned ms, struct bench_sample *out, char *why, size_t why_len)
 {
     struct subject *s = ctx;
-    uint64_t (*run)(const struct subject *, uint64_t) = s->sink ? sink_run : guests_run;
+    uint64_t (*run)(struct subject *, uint64_t) = s->sink ? sink_run : guests_run;
     struct bench_sched before, after;
     pid_t self = getpid();
     uint64_t start_ns;
