@@ -199,11 +199,23 @@ static bool fs_is_local(uint64_t type)
     case HUGETLBFS_MAGIC:
     case EXT4_SUPER_MAGIC: // ext2 and ext3 too
     case XFS_SUPER_MAGIC:
-    case BTRFS_SUPER_MAGIC:
         return true;
     default:
         return false;
     }
+}
+
+// 0; -EINVAL where the file's server might keep us waiting already when it is asked about the file,
+// as FUSE's and those of network file systems can: these have no block device, and no seals either.
+static int server_check(int fd)
+{
+    struct statx st;
+
+    if (fcntl(fd, F_GET_SEALS) >= 0)
+        return 0;
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st))
+        return -errno;
+    return st.stx_dev_major ? 0 : -EINVAL;
 }
 
 // The checks on a peer's file. *page_bytes is the size of its pages: hugetlbfs maps and unmaps
@@ -213,8 +225,10 @@ static int file_check(int fd, uint64_t offset_bytes, uint64_t len_bytes, uint64_
 {
     struct stat st;
     struct statfs fs;
-    int seals;
+    int seals, ret = server_check(fd);
 
+    if (ret)
+        return ret;
     if (fstat(fd, &st) || fstatfs(fd, &fs))
         return -errno;
     if (!S_ISREG(st.st_mode) || !fs_is_local((uint64_t)fs.f_type) ||

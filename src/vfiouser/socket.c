@@ -10,6 +10,10 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "vfiouser/discard.h"
+
+// As many as the kernel ever puts into one message: it would drop what does not fit, on our thread.
+#define KERNEL_FDS_MAX 253u
 
 // fds that leave with the byte at `at` of the output.
 struct out_fd {
@@ -55,7 +59,7 @@ static void message_close_fds(struct vfiouser_message *message)
 {
     for (unsigned i = 0; i < message->fd_count; i++) {
         if (message->fds[i] >= 0)
-            close(message->fds[i]);
+            vfiouser_discard(message->fds[i]);
     }
     message->fd_count = 0;
 }
@@ -67,7 +71,7 @@ void vfiouser_socket_destroy(struct vfiouser_socket *sock)
     message_close_fds(&sock->message);
     for (unsigned i = 0; i < sock->out_fd_count; i++)
         close(sock->out_fds[i].fd);
-    close(sock->fd);
+    vfiouser_discard_socket(sock->fd);
     free(sock->message.payload);
     free(sock->out);
     free(sock);
@@ -107,7 +111,7 @@ static void receive_fds(struct vfiouser_message *message, struct msghdr *msg)
                 message->fds[message->fd_count++] = fd;
             } else {
                 message->fds_lost = true;
-                close(fd);
+                vfiouser_discard(fd);
             }
         }
     }
@@ -120,7 +124,7 @@ static int receive_bytes(struct vfiouser_socket *sock, uint8_t *buf, size_t len,
 {
     union {
         struct cmsghdr align;
-        uint8_t buf[CMSG_SPACE(VFIOUSER_FDS_MAX * sizeof(int))];
+        uint8_t buf[CMSG_SPACE(KERNEL_FDS_MAX * sizeof(int))];
     } control;
     struct iovec iov = {buf, len};
     struct msghdr msg = {

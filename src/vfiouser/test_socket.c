@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "support/raw_vfiouser.h"
 #include "vfiouser/socket.h"
 
@@ -45,7 +47,7 @@ static int teardown(void **state)
 
     vfiouser_socket_destroy(f->sock);
     close(f->peer);
-    leaked = raw_lowest_free_fd() != f->free_fd;
+    leaked = !raw_fds_are_back(f->free_fd);
     free(f);
     return leaked;
 }
@@ -253,6 +255,71 @@ static void test_queued_fds_are_bounded(void **state)
     close(fd);
 }
 
+// A TCP socket whose close() waits for its peer to read, which it does not: LINGER_S long.
+#define LINGER_S 6
+
+static int lingering_socket(int *reader)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct linger linger = {1, LINGER_S};
+    socklen_t len = sizeof addr;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+    char bytes[4096] = {0};
+
+    if (listener < 0 || bind(listener, (struct sockaddr *)&addr, len) || listen(listener, 1) ||
+        getsockname(listener, (struct sockaddr *)&addr, &len))
+        return -1;
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&addr, len), 0);
+    *reader = accept(listener, NULL, NULL);
+    close(listener);
+    while (send(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+        ;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
+    return fd;
+}
+
+// However a peer leaves us an fd that waits when it is closed, we do not wait: in a message, in one
+// with too many of them, and in one that was never received.
+static void test_closing_never_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct vfiouser_message *message;
+    uint8_t bytes[16], two[32];
+    int readers[3], fds[VFIOUSER_FDS_MAX + 1], fd;
+    uint64_t start_ns = clock_now_ns();
+
+    raw_message(bytes, 1, VFIOUSER_DMA_MAP, 0, NULL, 0);
+    fd = lingering_socket(&readers[0]);
+    if (fd < 0)
+        skip();
+    raw_send(f->peer, bytes, sizeof bytes, &fd, 1);
+    close(fd);
+    assert_int_equal(vfiouser_socket_receive(f->sock, 64, &message), 1);
+    assert_int_equal(message->fd_count, 1);
+
+    fds[VFIOUSER_FDS_MAX] = lingering_socket(&readers[1]);
+    for (unsigned i = 0; i < VFIOUSER_FDS_MAX; i++)
+        fds[i] = f->peer;
+    raw_send(f->peer, bytes, sizeof bytes, fds, VFIOUSER_FDS_MAX + 1);
+    close(fds[VFIOUSER_FDS_MAX]);
+    assert_int_equal(vfiouser_socket_receive(f->sock, 64, &message), 1);
+    assert_true(message->fds_lost);
+
+    fd = lingering_socket(&readers[2]);
+    memset(two, 0, sizeof two);
+    raw_send(f->peer, two, sizeof two, &fd, 1);
+    close(fd);
+    vfiouser_socket_destroy(f->sock);
+    f->sock = NULL;
+    assert_true(clock_now_ns() - start_ns < LINGER_S * NS_PER_S / 2);
+
+    // Their ends: so that ours are closed, and the fd numbers free again.
+    for (unsigned i = 0; i < 3; i++)
+        close(readers[i]);
+    assert_true(raw_fds_are_back(f->free_fd));
+}
+
 static void test_peer_gone(void **state)
 {
     struct fixture *f = *state;
@@ -274,6 +341,7 @@ int main(void)
         TEST(test_slow_reader),
         TEST(test_queue_is_bounded),
         TEST(test_queued_fds_are_bounded),
+        TEST(test_closing_never_waits),
         TEST(test_peer_gone),
     };
 

@@ -233,6 +233,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     turn();
     MUST(vfiouser_server_client_pid(world.server) == 0);
     MUST(world.toy->attaches == world.toy->detaches && world.toy->map_count == 0);
-    MUST(raw_lowest_free_fd() == free_fd);
+    MUST(raw_fds_are_back(free_fd));
     return 0;
 }

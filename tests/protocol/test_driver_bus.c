@@ -69,7 +69,7 @@ static int teardown(void **state)
         toy_server_stop(f->server);
     toy_device_destroy(f->toy);
     rmdir(f->dir);
-    leaked = raw_lowest_free_fd() != f->free_fd;
+    leaked = !raw_fds_are_back(f->free_fd);
     free(f);
     return leaked;
 }

@@ -131,3 +131,10 @@ int raw_lowest_free_fd(void)
     close(fd);
     return fd;
 }
+
+bool raw_fds_are_back(int free_fd)
+{
+    for (unsigned i = 0; i < 300 && raw_lowest_free_fd() != free_fd; i++)
+        usleep(10000);
+    return raw_lowest_free_fd() == free_fd;
+}

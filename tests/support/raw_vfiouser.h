@@ -3,6 +3,7 @@
 #ifndef VIREO_TESTS_RAW_VFIOUSER_H
 #define VIREO_TESTS_RAW_VFIOUSER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,5 +24,8 @@ size_t raw_version(uint8_t *out, uint16_t id);
 ssize_t raw_receive(int sock, void *bytes, size_t len, int *fds, unsigned *fd_count);
 // The lowest fd that is free: the same before and after, or somebody leaked.
 int raw_lowest_free_fd(void);
+// Whether it is `free_fd` again, or becomes it soon: fds that could wait when they are closed are
+// closed by another thread (vfiouser/discard.h).
+bool raw_fds_are_back(int free_fd);
 
 #endif

@@ -197,7 +197,7 @@ int fixture_teardown(void **state)
     int leaked;
 
     fixture_assert_well(f);
-    leaked = raw_lowest_free_fd() != f->free_fd;
+    leaked = !raw_fds_are_back(f->free_fd);
     vfiouser_server_destroy(f->server);
     sd_event_unref(f->loop);
     toy_device_destroy(f->toy);
