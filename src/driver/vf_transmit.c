@@ -2,7 +2,6 @@
 // Transmit: 82599 §7.2.3 (descriptors), §7.2.4-5 (TSO, checksums), §4.6.8 (setup).
 #include <endian.h>
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -349,10 +348,8 @@ unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames
     }
     ask_report(vf, q);
     // One doorbell a batch; driver_reg_write() orders it after the descriptors.
-    if (q->use != before) {
-        atomic_thread_fence(memory_order_release); // pairs with the card's read of the tail
+    if (q->use != before)
         driver_reg_write(vf->bus, HW_VFTDT(queue), q->use);
-    }
     return taken;
 }
 
