@@ -16,6 +16,28 @@
 
 #define RECEIVERS 8u // that a run has taken at once
 
+#define FIRST_BATCH 8u // frames that may be looked at in vain where the first cannot go this way
+
+#define KERNELS_FROM 4u // frames: for fewer no kernel is asked
+
+// What this processor has; NULL: nothing of the kind. Set before main(), changed by the test alone.
+static const struct nic_express_kernels *kernels;
+
+bool nic_express_use_kernels(bool use)
+{
+    kernels = NULL;
+#ifdef NIC_EXPRESS_AVX512
+    if (use && nic_express_avx512_usable())
+        kernels = &nic_express_avx512;
+#endif
+    return kernels;
+}
+
+static __attribute__((constructor)) void choose_kernels(void)
+{
+    nic_express_use_kernels(true);
+}
+
 // What of a frame decides about it, by the kind of frame: addresses and type; for IP also version,
 // header length, fragment and protocol, addresses, and the ports where RSS looks at them.
 static const uint8_t mask_other[NIC_EXPRESS_KEY_LEN] = {[0 ... 13] = 0xff};
@@ -164,28 +186,21 @@ static const struct nic_express_flow *find_flow(const struct run *r, const uint8
     return flow->queue != NIC_EXPRESS_NOT ? flow : NULL;
 }
 
-// Whether the lengths of an IP packet of a known flow fit the frame, as nic_frame_parse() has it;
-// if so, adds its verdict on the header's checksum to *status.
-static bool check_ip(const struct nic_express_flow *flow, const uint8_t *head, uint32_t len,
-                     uint32_t *status)
-{
-    uint32_t ip_len, word[5];
-    uint64_t sum;
-
-    if (flow->ip_version == 4) {
-        ip_len = be16_at(head + 16);
-        memcpy(word, head + ETHER_HEADER_LEN, sizeof word);
-        sum = (uint64_t)word[0] + word[1] + word[2] + word[3] + word[4];
-        // In ones' complement all ones is zero: the sum of a good header is a multiple of that.
-        if (sum % 0xffff)
-            *status |= HW_RXE_IPE;
-    } else {
-        ip_len = be16_at(head + 18) + IPV6_HEADER_LEN;
-    }
-    return ip_len >= flow->ip_len_min && ip_len <= len - ETHER_HEADER_LEN;
-}
-
 // --- receivers ----------------------------------------------------------------------------------
+
+static void write_back(struct nic_express_receiver *to, uint32_t count)
+{
+    union nic_rx_desc *desc = to->rx.desc + to->written;
+    uint32_t i = 0, line = (to->rx.head + to->written) % NIC_RX_PENDING_MAX;
+
+    if (kernels && !line) {
+        i = count & ~(NIC_RX_PENDING_MAX - 1);
+        kernels->hand_over(desc, to->words, i);
+    }
+    for (; i < count; i++)
+        nic_rx_write_back(desc + i, to->words[i]);
+    to->written += count;
+}
 
 // Gives the descriptors that were filled back to the guest: whole cache lines of them, so that each
 // changes hands once, or `all`.
@@ -193,14 +208,11 @@ static inline void hand_over(struct nic_express_receiver *to, bool all)
 {
     uint32_t count = to->filled - to->written;
     uint32_t open = all ? 0 : (to->rx.head + to->filled) % NIC_RX_PENDING_MAX;
-    union nic_rx_desc *desc = to->rx.desc + to->written;
 
     if (count <= open)
         return;
     count -= open;
-    for (uint32_t i = 0; i < count; i++)
-        nic_rx_write_back(desc + i, to->words[i]);
-    to->written += count;
+    write_back(to, count);
     for (uint32_t i = 0; i < open; i++)
         to->words[i] = to->words[count + i];
 }
@@ -265,51 +277,66 @@ static inline uint8_t *at(const struct dma_port *dma, struct dma_run *run, uint6
     return p;
 }
 
-// Where the frames are. Returns how many of `count` are of one plain descriptor, and here.
-static uint32_t decode(struct run *r, const struct hw_tx_data_desc *desc, uint32_t count)
+// Where frame `i` is. False where it is not one plain descriptor, or not here.
+static inline bool decode_one(struct run *r, const struct hw_tx_data_desc *desc, uint32_t i)
 {
+    uint32_t cmd = le32toh(desc->cmd_type_len), len = cmd & HW_TXD_LEN_MASK;
+    uint64_t word = cmd | (uint64_t)le32toh(desc->olinfo_status) << 32;
     struct nic_express_batch *b = &r->batch;
 
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t cmd = le32toh(desc[i].cmd_type_len), len = cmd & HW_TXD_LEN_MASK;
-        uint64_t word = cmd | (uint64_t)le32toh(desc[i].olinfo_status) << 32;
+    if (unlikely((word & NIC_EXPRESS_PLAIN_MASK) != NIC_EXPRESS_PLAIN_WORD ||
+                 len - NIC_EXPRESS_LEN_MIN > NIC_FRAME_LEN_MAX - NIC_EXPRESS_LEN_MIN))
+        return false;
+    b->data[i] = at(r->dma, &r->from, le64toh(desc->buffer_addr), len, DMA_READ);
+    if (unlikely(!b->data[i]))
+        return false;
+    b->len[i] = len;
+    nic_prefetch_read(b->data[i]);
+    return true;
+}
 
-        if (unlikely((word & NIC_EXPRESS_PLAIN_MASK) != NIC_EXPRESS_PLAIN_WORD ||
-                     len - NIC_EXPRESS_LEN_MIN > NIC_FRAME_LEN_MAX - NIC_EXPRESS_LEN_MIN))
+// Returns how many of `count` frames are found.
+static uint32_t decode(struct run *r, const struct hw_tx_data_desc *desc, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (kernels && count - i >= KERNELS_FROM) {
+            i = kernels->decode(&r->batch, &r->from, desc, i, count);
+            if (i == count)
+                break;
+        }
+        if (!decode_one(r, desc + i, i))
             return i;
-        b->data[i] = at(r->dma, &r->from, le64toh(desc[i].buffer_addr), len, DMA_READ);
-        if (unlikely(!b->data[i]))
-            return i;
-        b->len[i] = len;
-        nic_prefetch_read(b->data[i]);
     }
     return count;
 }
 
-// Takes the frames' heads, and tells by them what becomes of each. Returns for how many of `count`
-// that can be told here. From here on a head is ours: checked, and delivered, from the copy.
-static uint32_t find(struct run *r, uint32_t count)
+// Takes the head of frame `i`, and tells by it what becomes of the frame. From here on the head is
+// ours: checked, and delivered, from the copy. False where that cannot be told here.
+static inline bool find_one(struct run *r, uint32_t i)
 {
     struct nic_express_batch *b = &r->batch;
 
+    memcpy(b->head[i], b->data[i], NIC_EXPRESS_HEAD_LEN);
+    if (unlikely(!r->flow || !matches(r->flow, b->head[i]))) {
+        const struct nic_express_flow *flow = find_flow(r, b->head[i], b->len[i]);
+
+        if (!flow)
+            return false;
+        r->flow = flow;
+    }
+    return nic_express_decide(b, i, r->flow);
+}
+
+static uint32_t find(struct run *r, uint32_t count)
+{
     for (uint32_t i = 0; i < count; i++) {
-        uint8_t *head = b->head[i];
-        uint32_t status;
+        const struct nic_express_flow *flow = r->flow;
 
-        memcpy(head, b->data[i], NIC_EXPRESS_HEAD_LEN);
-        if (unlikely(!r->flow || !matches(r->flow, head))) {
-            const struct nic_express_flow *flow = find_flow(r, head, b->len[i]);
-
-            if (!flow)
-                return i;
-            r->flow = flow;
-        }
-        status = r->flow->rx_status;
-        if (r->flow->ip_version && unlikely(!check_ip(r->flow, head, b->len[i], &status)))
+        if (!find_one(r, i))
             return i;
-        // By value: the next frame of the batch may need the flow's place.
-        b->queue[i] = r->flow->queue;
-        b->words[i] = (struct nic_rx_words){r->flow->rx_low, status | (uint64_t)b->len[i] << 32};
+        // A frame of the last one's flow is seldom the last of it.
+        if (kernels && (r->flow == flow || !flow))
+            i = kernels->find(&r->batch, r->flow, i + 1, count) - 1;
     }
     return count;
 }
@@ -334,14 +361,30 @@ static inline bool assign_one(struct nic_express_batch *b, struct nic_express_re
     return true;
 }
 
+static inline bool four_alike(const uint16_t queue[4])
+{
+    uint64_t v;
+
+    memcpy(&v, queue, sizeof v);
+    return v == queue[0] * 0x0001000100010001u;
+}
+
 // Buffers for frames `first` … `end` - 1, each of its receiver's next. Returns up to which there
 // are.
 static uint32_t assign(struct run *r, uint32_t first, uint32_t end)
 {
+    struct nic_express_batch *b = &r->batch;
+
     for (uint32_t i = first; i < end; i++) {
-        if ((unlikely(!r->last || r->last->queue != r->batch.queue[i]) &&
-             !select_receiver(r, r->batch.queue[i])) ||
-            !assign_one(&r->batch, r->last, i))
+        uint32_t done = i;
+
+        if (unlikely(!r->last || r->last->queue != b->queue[i]) && !select_receiver(r, b->queue[i]))
+            return i;
+        if (kernels && end - i >= KERNELS_FROM && four_alike(b->queue + i))
+            done = kernels->assign(b, r->last, i, end);
+        if (done > i)
+            i = done - 1;
+        else if (!assign_one(b, r->last, i))
             return i;
     }
     return end;
@@ -350,6 +393,10 @@ static uint32_t assign(struct run *r, uint32_t first, uint32_t end)
 // Nothing but copying, so that the processor waits for several frames' lines at once.
 static void copy(const struct nic_express_batch *b, uint32_t first, uint32_t end)
 {
+    if (kernels) {
+        kernels->copy(b, first, end);
+        return;
+    }
     for (uint32_t i = first; i < end; i++) {
         nic_copy_body(b->dst[i] + NIC_EXPRESS_HEAD_LEN, b->data[i] + NIC_EXPRESS_HEAD_LEN,
                       b->len[i] - NIC_EXPRESS_HEAD_LEN);
@@ -357,10 +404,29 @@ static void copy(const struct nic_express_batch *b, uint32_t first, uint32_t end
     }
 }
 
+// Frame `first`, and those behind it that go to the same ring, which has no room for them. Returns
+// how many could be dropped for that, as the ring's owner wishes; 0 where it wishes otherwise.
+static uint32_t drop(struct run *r, uint32_t first, uint32_t count)
+{
+    const struct nic_express_batch *b = &r->batch;
+    uint32_t len_max = r->port->derived.frame_len_max, i = first;
+    uint64_t bytes = 0;
+
+    for (; i < count && b->queue[i] == b->queue[first] && b->len[i] <= len_max; i++)
+        bytes += b->len[i];
+    if (i == first || !nic_rxq_run_drop(r->port, b->queue[first], i - first))
+        return 0;
+    r->sums->frames += i - first;
+    r->sums->bytes += bytes;
+    r->sums->pool_frames += i - first;
+    r->sums->pool_bytes += bytes;
+    return i - first;
+}
+
 // Delivers the first `count` frames of the batch. Returns how many could be.
 static uint32_t deliver(struct run *r, uint32_t count)
 {
-    uint32_t first = 0, end;
+    uint32_t first = 0, end, dropped;
 
     for (;;) {
         bool anew = !r->receiver_count;
@@ -369,11 +435,17 @@ static uint32_t deliver(struct run *r, uint32_t count)
         copy(&r->batch, first, end);
         for (unsigned i = 0; i < r->receiver_count; i++)
             hand_over(&r->receiver[i], false);
-        if (end == count || (end == first && anew))
+        if (end == count)
             return end;
         // A ring is used up as far as it was known, or there are too many: what is there now?
         leave_receivers(r);
-        first = end;
+        dropped = 0;
+        if (anew && end == first) {
+            dropped = drop(r, end, count);
+            if (!dropped)
+                return end;
+        }
+        first = end + dropped;
     }
 }
 
@@ -382,7 +454,7 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
 {
     struct nic_txq *q = &port->txq[queue];
     const struct nic_derived *t = &port->derived;
-    uint32_t sent = 0, most, done;
+    uint32_t sent = 0, batch = FIRST_BATCH, most, done;
     struct run r; // not cleared: most of it is scratch
 
     r.dma = nic_dma_of_queue(port, queue);
@@ -401,9 +473,10 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
     r.receivers_max = port->shared ? 1 : RECEIVERS;
     r.last = NULL;
     do {
-        most = count - sent < NIC_EXPRESS_BATCH ? count - sent : NIC_EXPRESS_BATCH;
+        most = count - sent < batch ? count - sent : batch;
         done = deliver(&r, find(&r, decode(&r, desc + sent, most)));
         sent += done;
+        batch = NIC_EXPRESS_BATCH;
     } while (done == most && sent < count);
     leave_receivers(&r);
     return sent;

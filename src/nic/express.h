@@ -10,6 +10,7 @@
 #ifndef VIREO_NIC_EXPRESS_H
 #define VIREO_NIC_EXPRESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "hw82599/desc.h"
@@ -39,5 +40,9 @@ struct nic_express_flow {
 // gate; nic_rxq_flush() follows.
 uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw_tx_data_desc *desc,
                           uint32_t count, struct nic_tx_sums *sums);
+
+// Whether to use vector instructions where the processor has them, as is the case unless told
+// otherwise: for the test that compares. Returns whether they are used.
+bool nic_express_use_kernels(bool use);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What the stages of the express lane (express.c) hand on to each other, for up to
-// NIC_EXPRESS_BATCH frames at once. Private to it.
+// What the stages of the express lane hand on to each other (express.c), for up to
+// NIC_EXPRESS_BATCH frames at once, and the kernels that do a stage for several of them in one
+// instruction where the processor can (express_avx512.c). Private to those.
 //
 //   stage      what it fills in, for each frame
 //   decode     data, len: where the descriptor says that it lies
@@ -11,9 +12,13 @@
 #ifndef VIREO_NIC_EXPRESS_BATCH_H
 #define VIREO_NIC_EXPRESS_BATCH_H
 
+#include <endian.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
+#include "base/bits.h"
 #include "mem/dma.h"
 #include "nic/express.h"
 #include "nic/rxq.h"
@@ -52,5 +57,74 @@ struct nic_express_receiver {
     // Of descriptors [written, filled).
     struct nic_rx_words words[NIC_EXPRESS_BATCH + NIC_RX_PENDING_MAX];
 };
+
+// Whether the lengths of an IP packet of a known flow fit the frame, as nic_frame_parse() has it;
+// if so, adds its verdict on the header's checksum to *status.
+static inline bool nic_express_check_ip(const struct nic_express_flow *flow, const uint8_t *head,
+                                        uint32_t len, uint32_t *status)
+{
+    uint16_t ip_len_be;
+    uint32_t word[5], ip_len;
+    uint64_t sum;
+
+    if (flow->ip_version == 4) {
+        memcpy(&ip_len_be, head + 16, sizeof ip_len_be);
+        ip_len = be16toh(ip_len_be);
+        memcpy(word, head + 14, sizeof word);
+        sum = (uint64_t)word[0] + word[1] + word[2] + word[3] + word[4];
+        // In ones' complement all ones is zero: the sum of a good header is a multiple of that.
+        if (sum % 0xffff)
+            *status |= HW_RXE_IPE;
+    } else {
+        memcpy(&ip_len_be, head + 18, sizeof ip_len_be);
+        ip_len = be16toh(ip_len_be) + 40u;
+    }
+    return ip_len >= flow->ip_len_min && ip_len <= len - 14;
+}
+
+// Frame `i`, its head taken, is of this flow: what becomes of it, by value, since the next frame of
+// the batch may need the flow's place. False where that is not the flow's to tell.
+static inline bool nic_express_decide(struct nic_express_batch *b, uint32_t i,
+                                      const struct nic_express_flow *flow)
+{
+    uint32_t status = flow->rx_status;
+
+    if (flow->ip_version && unlikely(!nic_express_check_ip(flow, b->head[i], b->len[i], &status)))
+        return false;
+    b->queue[i] = flow->queue;
+    b->words[i] = (struct nic_rx_words){flow->rx_low, status | (uint64_t)b->len[i] << 32};
+    return true;
+}
+
+// Each does its stage for frames `first` … `end` - 1 (all of them valid in what the stages before
+// fill in), up to one that is not as most are, and returns that one's index: the plain way, which
+// has the same outcome, takes over for that frame.
+struct nic_express_kernels {
+    uint32_t (*decode)(struct nic_express_batch *b, const struct dma_run *from,
+                       const struct hw_tx_data_desc *desc, uint32_t first, uint32_t end);
+    // As long as they are of this flow.
+    uint32_t (*find)(struct nic_express_batch *b, const struct nic_express_flow *flow,
+                     uint32_t first, uint32_t end);
+    // As long as they go to this receiver.
+    uint32_t (*assign)(struct nic_express_batch *b, struct nic_express_receiver *to, uint32_t first,
+                       uint32_t end);
+    void (*copy)(const struct nic_express_batch *b, uint32_t first, uint32_t end);
+    // `count` descriptors, from the first of a cache line on; whole lines.
+    void (*hand_over)(union nic_rx_desc *desc, const struct nic_rx_words *words, uint32_t count);
+};
+
+// ThreadSanitizer cannot see that a vector store releases what was stored before.
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#if !defined(__has_feature)
+#define NIC_EXPRESS_AVX512
+#elif !__has_feature(thread_sanitizer)
+#define NIC_EXPRESS_AVX512
+#endif
+#endif
+
+#ifdef NIC_EXPRESS_AVX512
+extern const struct nic_express_kernels nic_express_avx512;
+bool nic_express_avx512_usable(void);
+#endif
 
 #endif

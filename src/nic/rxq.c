@@ -534,6 +534,18 @@ bool nic_rxq_run_begin(struct nic_port *port, struct nic_lane *lane, unsigned qu
     return run->room;
 }
 
+bool nic_rxq_run_drop(struct nic_port *port, unsigned queue, uint32_t count)
+{
+    struct nic_pool_counters *c = &port->counters.pool[nic_pool_of_queue(port, queue)];
+    const struct nic_rxq *q = &port->rxq[queue];
+
+    if (!q->drop || room(q))
+        return false;
+    nic_count(&c->rx_no_descriptor_drops, count);
+    nic_count(&port->counters.queue[queue].rx_drops, count);
+    return true;
+}
+
 void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *run, uint32_t frames,
                      uint64_t bytes)
 {

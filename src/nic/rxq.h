@@ -107,6 +107,11 @@ bool nic_rxq_run_begin(struct nic_port *port, struct nic_lane *lane, unsigned qu
 void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *run, uint32_t frames,
                      uint64_t bytes);
 
+// After nic_rxq_run_begin() said no: drops and counts `count` frames of one descriptor each, as
+// nic_rxq_deliver() would. False, with nothing done, where it would not: none may be longer than the
+// port takes.
+bool nic_rxq_run_drop(struct nic_port *port, unsigned queue, uint32_t count);
+
 static inline void nic_rx_write_back(union nic_rx_desc *desc, struct nic_rx_words words)
 {
     __atomic_store_n(&desc->words[0], htole64(words.low), __ATOMIC_RELAXED);

@@ -453,11 +453,10 @@ static struct outcome *run(uint64_t seed, bool general_only)
     return s.out;
 }
 
-static void test_both_ways(void **state)
+static void compare(void)
 {
     unsigned flows[7] = {0}, paths[3] = {0};
 
-    (void)state;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         struct outcome *general = run(seed, true), *express = run(seed, false);
 
@@ -490,10 +489,27 @@ static void test_both_ways(void **state)
     assert_true(paths[0] > SEEDS && paths[1] > SEEDS && paths[2] > SEEDS);
 }
 
+static void test_plain(void **state)
+{
+    (void)state;
+    assert_false(nic_express_use_kernels(false));
+    compare();
+}
+
+// The same with the kernels of this processor, where it has any.
+static void test_kernels(void **state)
+{
+    (void)state;
+    if (!nic_express_use_kernels(true))
+        skip();
+    compare();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_ways),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_kernels),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
