@@ -74,9 +74,9 @@ static bool receive_one(struct batch *b, const struct uplink_frame *in)
 
     if (len < LEN_MIN)
         return false;
-    if (unlikely(!path || !nic_path_matches(path, data))) {
+    if (unlikely(!path || !nic_path_matches(path, data, 0))) {
         path = nic_path_find(&b->port->derived, b->port->cable_paths, NIC_SOURCE_UPLINK, data, len,
-                             len);
+                             len, 0);
         // SCTP has a checksum of another kind.
         if (!path || (path->ip_version && path->l4_protocol != IP_PROTO_TCP &&
                       path->l4_protocol != IP_PROTO_UDP))
@@ -94,6 +94,7 @@ static bool receive_one(struct batch *b, const struct uplink_frame *in)
         b->xsum_errors++;
     nic_delivery_fill(&b->to, path->rx_low, status, len);
     nic_cable_note(&b->sums, len);
+    b->sums.broadcast += path->broadcast;
     return true;
 }
 

@@ -13,9 +13,9 @@ struct nic_port;
 
 #define NIC_CABLE_BINS 6u // of sizes with FCS: 64, 65-127, 128-255, 256-511, 512-1023, more
 
-// Frames in one direction. None of them are group addressed.
+// Frames in one direction, no multicasts among them.
 struct nic_cable_sums {
-    uint32_t frames, bin[NIC_CABLE_BINS];
+    uint32_t frames, broadcast, bin[NIC_CABLE_BINS];
     uint64_t bytes;
 };
 
@@ -39,6 +39,7 @@ static inline void nic_cable_add_tx(struct nic_totals *c, const struct nic_cable
 {
     nic_count(&c->tx_uplink_frames, sums->frames);
     nic_count(&c->tx_uplink_bytes, sums->bytes);
+    nic_count(&c->tx_uplink_broadcast, sums->broadcast);
     for (unsigned i = 0; i < NIC_CABLE_BINS; i++)
         nic_count(&c->tx_uplink_size_bins[i], sums->bin[i]);
 }
@@ -47,6 +48,7 @@ static inline void nic_cable_add_rx(struct nic_totals *c, const struct nic_cable
 {
     nic_count(&c->rx_uplink_frames, sums->frames);
     nic_count(&c->rx_uplink_bytes, sums->bytes);
+    nic_count(&c->rx_uplink_broadcast, sums->broadcast);
     for (unsigned i = 0; i < NIC_CABLE_BINS; i++)
         nic_count(&c->rx_uplink_size_bins[i], sums->bin[i]);
 }

@@ -97,7 +97,7 @@ static inline uint8_t *nic_delivery_buffer(struct nic_delivery *d, unsigned queu
         DMA_WRITE);
 }
 
-// That buffer has its frame: the descriptor's two words, without the length.
+// That buffer has its frame: the descriptor's two words, without the length. Counts its bytes.
 static inline void nic_delivery_fill(struct nic_delivery *d, uint64_t low, uint64_t high,
                                      uint32_t len_bytes)
 {

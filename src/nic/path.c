@@ -67,8 +67,11 @@ static uint16_t choose_queue(const struct nic_derived *t, const struct nic_frame
 {
     unsigned pool;
 
-    // Several, or one that counts them apart.
-    if (to->spoofed || to->multicast || (to->pools & (to->pools - 1)))
+    bool broadcast =
+        frame->source_pool == NIC_SOURCE_UPLINK && nic_frame_mac(frame->head) == NIC_MAC_BROADCAST;
+
+    // To several, or counted apart.
+    if (to->spoofed || (to->multicast && !broadcast) || (to->pools & (to->pools - 1)))
         return NIC_PATH_NOT;
     if (to->uplink)
         return to->pools ? NIC_PATH_NOT : NIC_PATH_CABLE;
@@ -82,7 +85,7 @@ static uint16_t choose_queue(const struct nic_derived *t, const struct nic_frame
 // Asks the tables what becomes of a frame, and remembers it. False where that is not true of others
 // that are alike.
 static bool learn(const struct nic_derived *t, struct nic_path *path, int source,
-                  const uint8_t *head, uint32_t head_len, uint32_t len)
+                  const uint8_t *head, uint32_t head_len, uint32_t len, uint32_t tag)
 {
     struct nic_destinations to = {0};
     struct nic_frame frame;
@@ -91,13 +94,15 @@ static bool learn(const struct nic_derived *t, struct nic_path *path, int source
     memcpy(frame.head, head, frame.head_len);
     frame.len_bytes = len;
     frame.source_pool = source;
-    frame.has_vlan = false;
+    frame.has_vlan = tag;
+    frame.vlan_tci = (uint16_t)tag;
     frame.span_count = 0;
     memcpy(path->key, head, sizeof path->key);
+    path->tag = tag;
     path->version = t->version;
     path->queue = NIC_PATH_NOT;
     path->mask = mask_other; // what is said of these addresses and type
-    if (nic_frame_take_vlan(&frame, t->vlan_ethertype) ||
+    if ((!tag && nic_frame_take_vlan(&frame, t->vlan_ethertype)) ||
         (source == NIC_SOURCE_UPLINK && be16_at(head + 12) == ETHERTYPE_MAC_CONTROL))
         return true;
     nic_frame_parse(&frame);
@@ -108,6 +113,7 @@ static bool learn(const struct nic_derived *t, struct nic_path *path, int source
         return false;
     }
     path->queue = choose_queue(t, &frame, &to);
+    path->broadcast = to.multicast;
     path->rx_low = frame.packet_type;
     if (t->hash_reported)
         path->rx_low |= frame.rss_type | (uint64_t)frame.rss_hash << 32;
@@ -119,9 +125,9 @@ static bool learn(const struct nic_derived *t, struct nic_path *path, int source
 
 const struct nic_path *nic_path_find(const struct nic_derived *t, struct nic_path *paths,
                                      int source, const uint8_t *head, uint32_t head_len,
-                                     uint32_t len)
+                                     uint32_t len, uint32_t tag)
 {
-    uint32_t ethertype = be16_at(head + 12), hash = head[5] ^ head[11];
+    uint32_t ethertype = be16_at(head + 12), hash = head[5] ^ head[11] ^ tag;
     struct nic_path *path;
 
     if (ethertype == ETHERTYPE_IPV4)
@@ -129,8 +135,8 @@ const struct nic_path *nic_path_find(const struct nic_derived *t, struct nic_pat
     else if (ethertype == ETHERTYPE_IPV6)
         hash ^= head[37] ^ head[53] ^ head[55] ^ (uint32_t)head[57] << 1;
     path = &paths[(hash ^ hash >> 5) % NIC_PATHS];
-    if ((path->version != t->version || !nic_path_matches(path, head)) &&
-        !learn(t, path, source, head, head_len, len))
+    if ((path->version != t->version || !nic_path_matches(path, head, tag)) &&
+        !learn(t, path, source, head, head_len, len, tag))
         return NULL;
     return path->queue != NIC_PATH_NOT ? path : NULL;
 }

@@ -30,8 +30,10 @@ struct nic_path {
     const uint8_t *mask;           // which bits of them count
     uint64_t version;              // of the tables; 0 in an empty entry
     uint64_t rx_low;               // receive descriptor: packet type, RSS type and hash
+    uint32_t tag;                  // NIC_FLOW_TAGGED and the TCI, 0 without a tag
     uint32_t rx_status;            // without what is each frame's own: verdicts on checksums
     uint16_t queue;                // the receiver's, or NIC_PATH_*
+    bool broadcast;                // from the cable only
     uint8_t ip_version;            // 4, 6, or 0 where it is no IP
     uint8_t l4_protocol;           // with IP: TCP, UDP or SCTP, …
     uint16_t l4_offset;            // … and where it is: 34 or 54
@@ -53,13 +55,13 @@ static inline nic_path_vector nic_path_differing(const struct nic_path *path, co
     return (a ^ b) & mask;
 }
 
-// `head`: NIC_PATH_KEY_LEN bytes, zeros behind a shorter head.
-static inline bool nic_path_matches(const struct nic_path *path, const uint8_t *head)
+// `head`: NIC_PATH_KEY_LEN bytes, zeros behind a shorter head. `tag`: as in struct nic_path.
+static inline bool nic_path_matches(const struct nic_path *path, const uint8_t *head, uint32_t tag)
 {
     nic_path_vector d = nic_path_differing(path, head, 0) | nic_path_differing(path, head, 16) |
                         nic_path_differing(path, head, 32) | nic_path_differing(path, head, 48);
 
-    return !(d[0] | d[1]);
+    return !(d[0] | d[1] | (path->tag ^ tag));
 }
 
 // The path of a frame from `source` (a pool, or NIC_SOURCE_UPLINK), in `paths`, which serve that
@@ -67,7 +69,7 @@ static inline bool nic_path_matches(const struct nic_path *path, const uint8_t *
 // `head`, as nic_path_matches() has it. NULL where it has to go the general way.
 const struct nic_path *nic_path_find(const struct nic_derived *tables, struct nic_path *paths,
                                      int source, const uint8_t *head, uint32_t head_len,
-                                     uint32_t len_bytes);
+                                     uint32_t len_bytes, uint32_t tag);
 
 // Whether the lengths of an IP packet of a known path fit the frame, as nic_frame_parse() has it;
 // if so, adds its verdict on an IPv4 header's checksum to *status, and says in *l3_end where the

@@ -18,6 +18,8 @@
 #define ETHER_HEADER_LEN 14u
 #define IP_PROTO_TCP     6u
 #define IP_PROTO_UDP     17u
+#define MACS_LEN         12u
+#define VLAN_TAG_LEN     4u
 #define CABLE_LEN_MIN    60u // shorter frames are padded on the cable
 
 #define HEAD_MAX   NIC_FRAME_HEAD_LEN
@@ -33,6 +35,9 @@ struct run {
     unsigned pool;
     const struct dma_port *dma;
     struct dma_run from;         // where the sender's buffers are
+    uint32_t tag;                // that the card inserts in this packet, as in struct nic_path
+    uint32_t pool_tag;           // in every one
+    bool tags_allowed;           // as the packet says
     const struct nic_path *path; // the last packet's
     struct nic_delivery to;
     struct nic_tx_sums *sums;
@@ -186,12 +191,18 @@ static uint64_t payload_sum(const struct stack_frame *f, const struct nic_offloa
 }
 
 static bool to_pool(struct run *r, struct stack_frame *f, const struct nic_offload *o,
-                    uint32_t status)
+                    uint64_t status)
 {
     uint8_t *dst = nic_delivery_buffer(&r->to, r->path->queue, f->len_bytes), *at;
 
     if (unlikely(!dst))
         return false;
+    if (r->tag) {
+        if (!r->port->rxq[r->path->queue].strip_vlan)
+            return false; // it goes into the bytes
+        status |= HW_RXS_VP | (uint64_t)(uint16_t)r->tag << 48;
+        r->to.bytes += VLAN_TAG_LEN;
+    }
     at = dst + f->head_len;
     if (o->l4_sum) {
         put_l4_sum(f, o, payload_sum(f, o, at));
@@ -206,11 +217,29 @@ static bool to_pool(struct run *r, struct stack_frame *f, const struct nic_offlo
     return true;
 }
 
+static void put_tag(const struct run *r, uint8_t tag[VLAN_TAG_LEN])
+{
+    uint32_t v = htobe32((uint32_t)r->port->derived.vlan_ethertype << 16 | (uint16_t)r->tag);
+
+    memcpy(tag, &v, sizeof v);
+}
+
 static bool to_cable(struct run *r, struct stack_frame *f, const struct nic_offload *o)
 {
-    struct iovec iov[1 + PIECES_MAX] = {{f->head, f->head_len}};
+    uint32_t len = f->len_bytes;
+    struct iovec iov[3 + PIECES_MAX];
+    uint8_t tag[VLAN_TAG_LEN];
+    unsigned n = 1;
 
-    if (unlikely(f->len_bytes < CABLE_LEN_MIN))
+    iov[0] = (struct iovec){f->head, f->head_len};
+    if (unlikely(r->tag)) {
+        len += VLAN_TAG_LEN;
+        put_tag(r, tag);
+        iov[0].iov_len = MACS_LEN;
+        iov[n++] = (struct iovec){tag, VLAN_TAG_LEN};
+        iov[n++] = (struct iovec){f->head + MACS_LEN, f->head_len - MACS_LEN};
+    }
+    if (unlikely(len < CABLE_LEN_MIN))
         return false;
     if (r->to.rx.room)
         nic_delivery_leave(&r->to);
@@ -218,10 +247,10 @@ static bool to_cable(struct run *r, struct stack_frame *f, const struct nic_offl
     if (o->l4_sum)
         put_l4_sum(f, o, payload_sum(f, o, NULL));
     for (unsigned i = 0; i < f->piece_count; i++)
-        iov[1 + i] = (struct iovec){(void *)f->piece[i].data, f->piece[i].len_bytes};
-    nic_cable_note(&r->cable, f->len_bytes);
+        iov[n++] = (struct iovec){(void *)f->piece[i].data, f->piece[i].len_bytes};
+    nic_cable_note(&r->cable, len);
     // What it cannot take, it counts.
-    (void)uplink_send(r->port->uplink, r->lane->index, iov, 1 + f->piece_count);
+    (void)uplink_send(r->port->uplink, r->lane->index, iov, n);
     return true;
 }
 
@@ -248,16 +277,16 @@ static bool send_frame(struct run *r, struct stack_frame *f, const struct nic_of
     r->sums->frames++;
     r->sums->bytes += f->len_bytes;
     r->sums->pool_frames++;
-    r->sums->pool_bytes += f->len_bytes;
+    r->sums->pool_bytes += f->len_bytes + (r->tag ? VLAN_TAG_LEN : 0);
     return true;
 }
 
 // Finds the path of a packet by the head of its first frame.
 static bool find_path(struct run *r, const struct stack_frame *f, const struct nic_offload *o)
 {
-    if (unlikely(!r->path || !nic_path_matches(r->path, f->head))) {
+    if (unlikely(!r->path || !nic_path_matches(r->path, f->head, r->tag))) {
         const struct nic_path *path = nic_path_find(&r->port->derived, r->q->paths, (int)r->pool,
-                                                    f->head, f->head_len, f->len_bytes);
+                                                    f->head, f->head_len, f->len_bytes, r->tag);
 
         if (!path)
             return false;
@@ -393,6 +422,34 @@ static uint32_t collect(struct buffers *p, const struct hw_tx_data_desc *desc, u
     return 0;
 }
 
+// Sets r->tag by a packet's first descriptor and the pool's rules, as nic_packet_parse() does.
+// False where the context is none.
+static inline bool choose_tag(struct run *r, uint32_t cmd, uint32_t olinfo)
+{
+    unsigned index = (olinfo & HW_TXO_IDX_MASK) >> HW_TXO_IDX_SHIFT;
+
+    r->tag = r->pool_tag;
+    if (likely(!(cmd & HW_TXD_VLE)))
+        return true;
+    if (index >= NIC_TX_CONTEXTS)
+        return false;
+    if (r->tags_allowed)
+        r->tag = NIC_FLOW_TAGGED | r->q->context[index].vlan_macip_lens >> HW_TXC_VLAN_SHIFT;
+    return true;
+}
+
+// What becomes of tags in this pool (82599 §8.2.3.27 PFVMVIR).
+static void choose_pool_tag(struct run *r)
+{
+    const struct nic_derived *t = &r->port->derived;
+    uint32_t vmvir = t->vt_mode ? t->vmvir[r->pool] : HW_PFVMVIR_VLANA_DESC;
+
+    r->tags_allowed = (vmvir & HW_PFVMVIR_VLANA_MASK) != HW_PFVMVIR_VLANA_DEFAULT &&
+                      (vmvir & HW_PFVMVIR_VLANA_MASK) != HW_PFVMVIR_VLANA_NEVER;
+    if ((vmvir & HW_PFVMVIR_VLANA_MASK) == HW_PFVMVIR_VLANA_DEFAULT)
+        r->pool_tag = NIC_FLOW_TAGGED | (uint16_t)vmvir;
+}
+
 // The packet at desc[0]. Returns how many descriptors it has; 0 where it cannot go this way, or not
 // all of it.
 static uint32_t send_packet(struct run *r, const struct hw_tx_data_desc *desc, uint32_t count)
@@ -400,7 +457,8 @@ static uint32_t send_packet(struct run *r, const struct hw_tx_data_desc *desc, u
     uint32_t cmd = le32toh(desc->cmd_type_len), olinfo = le32toh(desc->olinfo_status), n;
     struct buffers p;
 
-    if (unlikely((cmd & (DATA_MASK | HW_TXD_VLE)) != DATA_CMD || !choose_offload(r, cmd, olinfo)))
+    if (unlikely((cmd & DATA_MASK) != DATA_CMD || !choose_tag(r, cmd, olinfo) ||
+                 !choose_offload(r, cmd, olinfo)))
         return 0;
     if (likely((cmd & (HW_TXD_EOP | HW_TXD_TSE)) == HW_TXD_EOP))
         return send_one(r, desc);
@@ -432,12 +490,12 @@ uint32_t nic_stack_send(struct nic_port *port, unsigned queue, const struct hw_t
 
     r.pool = nic_pool_of_queue(port, queue);
     if (q->general_only || q->discarding || q->rate.factor || q->resume.pools_done ||
-        q->resume.uplink_done || port->derived.mac_loopback ||
-        (port->derived.insert_vlan_pools >> r.pool & 1))
+        q->resume.uplink_done || port->derived.mac_loopback)
         return 0;
     r.dma = nic_dma_of_queue(port, queue);
     r.lane = r.to.lane = nic_lane_of_queue(port, queue);
     r.to.port = port;
+    choose_pool_tag(&r);
     for (at = 0; at < count && sums->frames < NIC_TXQ_FRAMES; at += n) {
         if (at + PREFETCH_AHEAD < count)
             prefetch(&r, desc + at + PREFETCH_AHEAD);

@@ -118,8 +118,15 @@ static void tables_choose(struct script *s)
         HW_HLREG0_TXPADEN | HW_HLREG0_JUMBOEN | (odd(s, 6) ? 0 : HW_HLREG0_RXCRCSTRP));
     reg(t, HW_MAXFRS, (one_in(s, 4) ? 1200u : 9728u) << HW_MAXFRS_MFS_SHIFT);
     reg(t, HW_VLNCTRL, odd(s, 8) ? 0x0800 : (one_in(s, 3) ? HW_VLNCTRL_VFE : 0) | 0x8100);
-    for (unsigned i = 0; i < VM_COUNT; i++)
+    for (unsigned i = 0; i < VM_COUNT; i++) {
         reg(t, HW_PSRTYPE(i), pick(s, 2) << 29);
+        reg(t, HW_PFVML2FLT(i), HW_PFVML2FLT_AUPE | (one_in(s, 3) ? HW_PFVML2FLT_BAM : 0));
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        reg(t, HW_PFVLVF(i), HW_PFVLVF_VI_EN | (4 + i));
+        reg(t, HW_PFVLVFB(i * 2), pick(s, 16));
+    }
+    reg(t, HW_VFTA(0), 0x30);
     nic_derive(t->port);
 }
 
@@ -274,7 +281,7 @@ static uint32_t put_context(struct script *s, unsigned queue, uint8_t *f, uint32
                                                                 << HW_TXO_IDX_SHIFT;
     if (segment)
         *olinfo -= (l4 + l4_len + odd(s, 30)) << HW_TXO_PAYLEN_SHIFT;
-    return (segment ? HW_TXD_TSE : 0) | (odd(s, 20) ? HW_TXD_VLE : 0);
+    return (segment ? HW_TXD_TSE : 0) | (one_in(s, 6) ? HW_TXD_VLE : 0);
 }
 
 static bool is_l4(const uint8_t *f, uint32_t len)
@@ -368,6 +375,8 @@ static void cable_bring(struct script *s)
             l4_right(bytes, len);
         if (odd(s, 30))
             put16(bytes + 12, 0x8808);
+        if (one_in(s, 8))
+            memset(bytes, 0xff, 6);
         uplink_put(bytes, len);
     }
     assert_int_equal(nic_forward_from_cable(s->t->port), test_uplink.waiting_count);
