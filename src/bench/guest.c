@@ -24,7 +24,6 @@ void bench_guest_close(struct bench_guest *g)
         if (g->side[i].bus)
             g->side[i].bus->ops->close(g->side[i].bus);
     }
-    bench_bus_group_destroy(g->group);
     *g = (struct bench_guest){0};
 }
 
@@ -51,16 +50,16 @@ static int side_open(struct bench_guest *g, unsigned i, const struct bench_guest
 int bench_guest_open(struct bench_guest *g, const struct bench_guest_config *config, char *error,
                      size_t error_len)
 {
-    int ret;
+    int ret = 0;
 
     *g = (struct bench_guest){.vf_count = config->vf_count};
-    ret = bench_bus_group_create(&g->group);
     for (unsigned i = 0; !ret && i < config->vf_count; i++) {
         char path[128];
 
         snprintf(path, sizeof path, "%s/port0-vf%u.sock", config->dir, i);
-        ret = bench_bus_open(i < config->shared ? g->group : NULL, path, &g->side[i].bus, error,
-                             error_len);
+        ret = driver_bus_vfiouser_open(path, &g->side[i].bus, error, error_len);
+        if (!ret && i < config->shared)
+            ret = driver_bus_vfiouser_join(g->side[i].bus, g->side[0].bus);
     }
     for (unsigned i = 0; !ret && i < config->vf_count; i++)
         ret = side_open(g, i, config, error, error_len);

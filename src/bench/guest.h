@@ -8,14 +8,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "bench/bus.h"
 #include "bench/frames.h"
 #include "bench/side.h"
 
 #define BENCH_VFS_MAX 63u
 
 struct bench_guest {
-    struct bench_bus_group *group;
     unsigned vf_count;
     struct bench_side side[BENCH_VFS_MAX];
 };

@@ -101,6 +101,12 @@ void driver_bus_enable(struct driver_bus *bus);
 int driver_bus_vfiouser_open(const char *socket_path, struct driver_bus **out, char *error,
                              size_t error_len);
 
+// From now on `bus` and `with`, and who else was joined with either, see the same DMA memory, as
+// the functions of one VM do: what one allocates is mapped for all at the same IOVA until it is
+// freed, through any of them. So join buses before their drivers are opened. All are of one thread.
+// 0 (also where they were joined); -EINVAL: not both of driver_bus_vfiouser_open().
+int driver_bus_vfiouser_join(struct driver_bus *bus, struct driver_bus *with);
+
 // Takes a PCI function that is bound to vfio-pci, by its address: "0001:01:10.0". 0 and *out; on
 // error -errno with a sentence in `error` that says what to do. -EBUSY: another program has it;
 // -EINVAL: no PCI address; -ENODEV: no such function; -EPERM: not bound to vfio-pci, its IOMMU

@@ -27,6 +27,7 @@
 struct bus_vfiouser {
     struct driver_bus bus;
     struct vfiouser_client *client;
+    struct bus_vfiouser *joined; // the next of those that see the same memory; alone: itself
     uint64_t next_iova;
     struct bus_irqs irqs;
 };
@@ -126,9 +127,44 @@ static int make_memory(uint64_t len_bytes, int *fd_out, void **host_out)
     return 0;
 }
 
+// For `b` and those joined with it, up to `end`, which is not meant unless it is `b`: then for all.
+static void unmap_until(struct bus_vfiouser *b, const struct bus_vfiouser *end, uint64_t iova,
+                        uint64_t len)
+{
+    struct bus_vfiouser *each = b;
+
+    do {
+        int ret = each->bus.lost ? 0 : vfiouser_client_dma_unmap(each->client, iova, len);
+
+        if (ret)
+            note_error(each, "DMA_UNMAP", ret);
+        each = each->joined;
+    } while (each != end);
+}
+
+static int map_for_all(struct bus_vfiouser *b, uint64_t iova, uint64_t len, int fd)
+{
+    struct bus_vfiouser *each = b;
+
+    do {
+        int ret = 0;
+
+        if (!each->bus.lost)
+            ret = vfiouser_client_dma_map(each->client, iova, len, fd, 0, true, true);
+        if (ret) {
+            note_error(each, "DMA_MAP", ret);
+            if (each != b)
+                unmap_until(b, each, iova, len);
+            return ret;
+        }
+        each = each->joined;
+    } while (each != b);
+    return 0;
+}
+
 static int bus_dma_alloc(struct driver_bus *bus, uint64_t len_bytes, struct driver_dma *out)
 {
-    struct bus_vfiouser *b = from_bus(bus);
+    struct bus_vfiouser *b = from_bus(bus), *each;
     uint64_t iova, len;
     void *host = NULL;
     int fd = -1, ret;
@@ -140,14 +176,15 @@ static int bus_dma_alloc(struct driver_bus *bus, uint64_t len_bytes, struct driv
         ret = make_memory(len, &fd, &host);
     if (ret)
         return ret;
-    ret = vfiouser_client_dma_map(b->client, iova, len, fd, 0, true, true);
+    ret = map_for_all(b, iova, len, fd);
     close(fd); // the mapping keeps the file, and the server has a descriptor of its own
     if (ret) {
-        note_error(b, "DMA_MAP", ret);
         munmap(host, len);
         return ret;
     }
     b->next_iova = iova + len;
+    for (each = b->joined; each != b; each = each->joined)
+        each->next_iova = b->next_iova;
     *out = (struct driver_dma){.host = host, .iova = iova, .len_bytes = len};
     return 0;
 }
@@ -155,15 +192,10 @@ static int bus_dma_alloc(struct driver_bus *bus, uint64_t len_bytes, struct driv
 static void bus_dma_free(struct driver_bus *bus, struct driver_dma *dma)
 {
     struct bus_vfiouser *b = from_bus(bus);
-    int ret;
 
     if (!dma->host)
         return;
-    if (!b->bus.lost) {
-        ret = vfiouser_client_dma_unmap(b->client, dma->iova, dma->len_bytes);
-        if (ret)
-            note_error(b, "DMA_UNMAP", ret);
-    }
+    unmap_until(b, b, dma->iova, dma->len_bytes);
     munmap(dma->host, dma->len_bytes);
     *dma = (struct driver_dma){0};
 }
@@ -194,8 +226,11 @@ static int bus_reset(struct driver_bus *bus)
 
 static void bus_close(struct driver_bus *bus)
 {
-    struct bus_vfiouser *b = from_bus(bus);
+    struct bus_vfiouser *b = from_bus(bus), *before = b;
 
+    while (before->joined != b)
+        before = before->joined;
+    before->joined = b->joined;
     vfiouser_client_close(b->client);
     bus_irqs_close(&b->irqs);
     free(b);
@@ -234,6 +269,7 @@ int driver_bus_vfiouser_open(const char *socket_path, struct driver_bus **out, c
         return -ENOMEM;
     }
     b->bus.ops = &vfiouser_ops;
+    b->joined = b;
     b->next_iova = BUS_IOVA_FIRST;
     name_from_path(&b->bus, socket_path);
     ret = vfiouser_client_open(socket_path, &b->client, error, error_len);
@@ -255,5 +291,30 @@ int driver_bus_vfiouser_open(const char *socket_path, struct driver_bus **out, c
         b->bus.mapped_len = (uint32_t)bar0.mapped_len;
     }
     *out = &b->bus;
+    return 0;
+}
+
+int driver_bus_vfiouser_join(struct driver_bus *bus, struct driver_bus *with)
+{
+    struct bus_vfiouser *a = from_bus(bus), *b = from_bus(with), *each, *next;
+    uint64_t next_iova;
+
+    if (bus->ops != &vfiouser_ops || with->ops != &vfiouser_ops)
+        return -EINVAL;
+    for (each = a->joined; each != a; each = each->joined) {
+        if (each == b)
+            return 0;
+    }
+    if (a == b)
+        return 0;
+    next_iova = a->next_iova > b->next_iova ? a->next_iova : b->next_iova;
+    next = a->joined; // two rings become one
+    a->joined = b->joined;
+    b->joined = next;
+    each = a;
+    do {
+        each->next_iova = next_iova;
+        each = each->joined;
+    } while (each != a);
     return 0;
 }
