@@ -25,8 +25,8 @@ struct vf_config {
     unsigned reset_timeout_ms; // wait for the PF: 0 means 1000
     // A VF of the same thread whose pool this one uses too, so that what one received the other
     // sends from where it lies; NULL: a pool of its own. Both buses reach that pool at the same
-    // IOVAs (driver_bus_vfiouser_join()), and the first one's stays open until both are closed. buffer_count, for both, and
-    // buffer_bytes are then that VF's.
+    // IOVAs (driver_bus_vfiouser_join()), and the first one's stays open until both are closed.
+    // buffer_count, for both, and buffer_bytes are then that VF's.
     struct vf_driver *pool_of;
 };
 
