@@ -122,6 +122,8 @@ static void tables_choose(struct script *s)
         reg(t, HW_PSRTYPE(i), pick(s, 2) << 29);
         reg(t, HW_PFVML2FLT(i), HW_PFVML2FLT_AUPE | (one_in(s, 3) ? HW_PFVML2FLT_BAM : 0));
     }
+    for (unsigned pool = VM_COUNT; pool < NIC_POOLS_MAX; pool++)
+        reg(t, HW_PFVML2FLT(pool), HW_PFVML2FLT_AUPE);
     for (unsigned i = 0; i < 2; i++) {
         reg(t, HW_PFVLVF(i), HW_PFVLVF_VI_EN | (4 + i));
         reg(t, HW_PFVLVFB(i * 2), pick(s, 16));
