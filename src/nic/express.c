@@ -25,6 +25,7 @@ static const struct nic_express_kernels *kernels;
 
 bool nic_express_use_kernels(bool use)
 {
+    (void)use; // where there are none
     kernels = NULL;
 #ifdef NIC_EXPRESS_AVX512
     if (use && nic_express_avx512_usable())
