@@ -185,7 +185,8 @@ static uint64_t payload_sum(const struct stack_frame *f, const struct nic_offloa
 
         sum += at & 1 ? nic_sum_swap(s) : s;
         at += piece->len_bytes;
-        dst += dst ? piece->len_bytes : 0;
+        if (dst)
+            dst += piece->len_bytes;
     }
     return sum;
 }

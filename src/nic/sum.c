@@ -25,27 +25,31 @@ static inline __attribute__((always_inline)) uint64_t narrow(uint8_t *dst, const
     uint32_t w4;
     uint16_t w2;
 
-    for (; len >= 8; src += 8, dst += copy ? 8 : 0, len -= 8) {
+    for (; len >= 8; src += 8, len -= 8) {
         memcpy(&w, src, 8);
-        if (copy)
+        if (copy) {
             memcpy(dst, &w, 8);
+            dst += 8;
+        }
         sum += halves(w);
     }
     if (len & 4) {
         memcpy(&w4, src, 4);
-        if (copy)
+        if (copy) {
             memcpy(dst, &w4, 4);
+            dst += 4;
+        }
         sum += w4;
         src += 4;
-        dst += copy ? 4 : 0;
     }
     if (len & 2) {
         memcpy(&w2, src, 2);
-        if (copy)
+        if (copy) {
             memcpy(dst, &w2, 2);
+            dst += 2;
+        }
         sum += w2;
         src += 2;
-        dst += copy ? 2 : 0;
     }
     if (len & 1) {
         uint8_t tail[2] = {*src, 0};
