@@ -2,7 +2,6 @@
 // vireod: the daemon. Reads a config, builds the machine, serves until SIGTERM or SIGINT.
 #include <argp.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 
 #include "machine/chassis_mode.h"
 #include "machine/config.h"
+#include "machine/loop.h"
 #include "machine/machine.h"
 #include "machine/methods.h"
 #include "machine/run_dir.h"
@@ -23,7 +23,6 @@
 #include "base/log.h"
 #include "chassis/layout.h"
 #include "ctl/ctl.h"
-#include "mem/space.h"
 
 const char *argp_program_version = "vireod " VIREO_VERSION;
 
@@ -235,7 +234,6 @@ static int run(const struct card_config *config, const struct arguments *args)
     struct service service = {NULL, NULL};
     sd_event *loop = NULL;
     char error[512] = "";
-    sigset_t signals;
     int lock_fd, ret;
 
     ret = run_dir_take(args->run_dir, &lock_fd, error, sizeof error);
@@ -244,19 +242,7 @@ static int run(const struct card_config *config, const struct arguments *args)
         return ret;
     }
     fd_limit_raise();
-    signal(SIGPIPE, SIG_IGN);
-    // Blocked before there is any thread: they are the loop's.
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    ret = mem_sigbus_install();
-    if (ret >= 0)
-        ret = sd_event_default(&loop);
-    if (ret >= 0)
-        ret = sd_event_add_signal(loop, NULL, SIGTERM, NULL, NULL); // NULL: ends the loop with 0
-    if (ret >= 0)
-        ret = sd_event_add_signal(loop, NULL, SIGINT, NULL, NULL);
+    ret = machine_loop_create(&loop);
     if (ret < 0)
         snprintf(error, sizeof error, "starting: %s", strerror(-ret));
     else

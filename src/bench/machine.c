@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "bench/subject.h"
+#include "machine/loop.h"
 #include "machine/machine.h"
 #include "base/log.h"
-#include "mem/space.h"
 
 #define START_LIMIT_MS 20000
 #define REPLAY_PPS     10000000 // the most there is; the card may take more
@@ -53,21 +53,11 @@ static int machine_run(const struct card_config *config, const char *dir, int re
 {
     struct machine *machine = NULL;
     sd_event *loop = NULL;
-    sigset_t signals;
     int ret;
 
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGINT, SIG_IGN);
     log_set_level(LOG_LEVEL_ERROR);
     bench_cpu_bind(BENCH_DEVICE_CPU);
-    ret = mem_sigbus_install();
-    if (ret >= 0)
-        ret = sd_event_default(&loop);
-    if (ret >= 0)
-        ret = sd_event_add_signal(loop, NULL, SIGTERM, NULL, NULL);
+    ret = machine_loop_create(&loop);
     if (ret >= 0)
         ret = machine_create(config, dir, loop, &machine, error, error_len);
     if (ret >= 0 && write(ready_fd, "r", 1) != 1)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "demo/card.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +8,12 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "machine/loop.h"
 #include "machine/machine.h"
 #include "machine/methods.h"
 #include "machine/run_dir.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
-#include "mem/space.h"
 
 // VFs 0 to 2 with trapped doorbells, 3 to 5 with mapped ones; the last of each three is alone on
 // VLAN 20.
@@ -58,22 +57,13 @@ int demo_card_run(const char *run_dir, int ready_fd)
     static struct card_config config;
     sd_event *loop = NULL;
     char error[512] = "";
-    sigset_t signals;
     int ret;
 
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
     ret = card_config_parse(config_text, strlen(config_text), "demo", &config, error, sizeof error);
     if (!ret)
         log_set_level(config.log_level);
     if (!ret)
-        ret = mem_sigbus_install();
-    if (ret >= 0)
-        ret = sd_event_default(&loop);
-    if (ret >= 0)
-        ret = sd_event_add_signal(loop, NULL, SIGTERM, NULL, NULL);
+        ret = machine_loop_create(&loop);
     if (ret >= 0)
         ret = serve(run_dir, loop, &config, ready_fd, error, sizeof error);
     sd_event_unref(loop);
