@@ -16,7 +16,7 @@
 
 #define RECEIVERS 8u // that a run has taken at once
 
-#define FIRST_BATCH 8u // frames that may be looked at in vain where the first cannot go this way
+#define FIRST_BATCH 8u // frames, where the last run ended early: fewer are looked at in vain
 
 #define KERNELS_FROM 4u // frames: for fewer no kernel is asked
 
@@ -455,7 +455,7 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
 {
     struct nic_txq *q = &port->txq[queue];
     const struct nic_derived *t = &port->derived;
-    uint32_t sent = 0, batch = FIRST_BATCH, most, done;
+    uint32_t sent = 0, batch, most, done;
     struct run r; // not cleared: most of it is scratch
 
     r.dma = nic_dma_of_queue(port, queue);
@@ -473,6 +473,7 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
     // With other workers about, one function's rings at a time (lane.h).
     r.receivers_max = port->shared ? 1 : RECEIVERS;
     r.last = NULL;
+    batch = q->express_ended ? FIRST_BATCH : NIC_EXPRESS_BATCH;
     do {
         most = count - sent < batch ? count - sent : batch;
         done = deliver(&r, find(&r, decode(&r, desc + sent, most)));
@@ -480,5 +481,6 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
         batch = NIC_EXPRESS_BATCH;
     } while (done == most && sent < count);
     leave_receivers(&r);
+    q->express_ended = sent < count;
     return sent;
 }

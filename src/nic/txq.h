@@ -47,6 +47,7 @@ struct nic_txq {
     struct nic_flow flows[NIC_FLOWS]; // decisions of late, see switch.h
     struct nic_path paths[NIC_PATHS]; // and see path.h
     struct nic_express_flow express[NIC_EXPRESS_FLOWS];
+    bool express_ended; // its last run, before all had been sent
     bool general_only; // no short ways: set by the test that compares both ways, by nobody else
 };
 
