@@ -55,6 +55,7 @@ static int machine_run(const struct card_config *config, const char *dir, int re
     sd_event *loop = NULL;
     int ret;
 
+    signal(SIGHUP, SIG_IGN); // what a stopped process gets when its parent is gone
     log_set_level(LOG_LEVEL_ERROR);
     bench_cpu_bind(BENCH_DEVICE_CPU);
     ret = machine_loop_create(&loop);
