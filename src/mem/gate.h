@@ -24,6 +24,9 @@ struct gate_worker {
 
 struct gate {
     _Atomic unsigned closed; // how many times it is closed: nests on the control thread
+    // How often it has been closed, nested ones not counted: a worker that finds it unchanged knows
+    // that nothing has changed that changes only then.
+    _Atomic unsigned closings;
     pthread_mutex_t lock;    // guards workers[]; held by the closer from close to open
     pthread_cond_t opened;
     pthread_mutex_t opened_lock;

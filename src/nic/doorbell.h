@@ -5,9 +5,9 @@
 // a place where heads and statistics are published.
 // Deviation: no register semantics. Write masks do not hold; ENABLE reads back as written before
 // the card has seen it; 1→0→1 between two samples is seen only where the ring's base, length or
-// head were written too; statistics may be NIC_DOORBELL_PUBLISH_MS old, and so
-// may heads while the guest keeps ringing (but neither when a cycle to page 0 is answered). Private
-// to src/nic.
+// head were written too; heads and statistics may be NIC_DOORBELL_PUBLISH_MS old while there is
+// traffic (but not when a cycle to page 0 is answered). Who is looked at when: watch.h. Private to
+// src/nic.
 #ifndef VIREO_NIC_DOORBELL_H
 #define VIREO_NIC_DOORBELL_H
 
@@ -28,11 +28,20 @@ void nic_doorbell_destroy(struct nic_doorbell_pages *pages);
 // share one file offset in vfio-user), so the pages lie at NIC_DOORBELL_BAR_OFFSET.
 int nic_doorbell_fd(const struct nic_doorbell_pages *pages);
 
-// Worker, each round: reads the tails; sees whether a ring or control word changed. Returns true
-// where anything did. A change of base, length or control is applied at once, to regs[] too (the
-// worker owns the queue state, no gate needed here).
-bool nic_doorbell_poll(struct nic_port *port, unsigned vf, uint64_t now_ns);
-// Gate closed: applies everything that the guest has written so far, and publishes. Control thread,
+// Worker: looks at the VF's rings of one kind that are on, or at all that it has. True where the
+// guest has changed anything. That is applied at once, to regs[] too (the worker owns the queue
+// state, no gate needed here); queues with a new tail are ready in their lane.
+bool nic_doorbell_look_tx(struct nic_port *port, unsigned vf);
+bool nic_doorbell_look_rx(struct nic_port *port, unsigned vf);
+bool nic_doorbell_look_all(struct nic_port *port, unsigned vf);
+// Worker: asks for what nic_doorbell_look_all() will read of a VF: after a sleep little of it is in
+// the cache. First for what the card keeps, then, with that, for the pages.
+void nic_doorbell_ask_state(const struct nic_port *port, unsigned vf);
+void nic_doorbell_ask_pages(const struct nic_port *port, unsigned vf);
+// Worker: heads and statistics into the pages, if anything was counted since.
+void nic_doorbell_report(struct nic_port *port, unsigned vf);
+// Gate closed: applies everything that the guest has written so far, and publishes; wakes workers
+// that have something to do for it. Control thread,
 // before any access to page 0 is answered that has to do with queues (not interrupts' causes, masks
 // and moderation), and before VFCTRL.RST, FLR, bus-master off.
 void nic_doorbell_sample(struct nic_port *port, unsigned vf);

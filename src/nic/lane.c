@@ -11,12 +11,14 @@
 #define SPINS_A_YIELD 200u // looks at a lock before the core is offered to others
 #define HELD_MAX      32u  // deliveries in a row to one function before others get their turn
 
-void nic_lock_take(struct nic_lock *lock)
+bool nic_lock_take(struct nic_lock *lock)
 {
+    bool waited = false;
     unsigned spins = 0;
 
     // Acquire: pairs with the release in nic_lock_give().
     while (atomic_exchange_explicit(&lock->taken, true, memory_order_acquire)) {
+        waited = true;
         while (atomic_load_explicit(&lock->taken, memory_order_relaxed)) {
             // Who holds it may have lost its core to a guest.
             if (++spins % SPINS_A_YIELD == 0)
@@ -25,6 +27,7 @@ void nic_lock_take(struct nic_lock *lock)
                 __builtin_ia32_pause();
         }
     }
+    return waited;
 }
 
 void nic_lock_give(struct nic_lock *lock)
@@ -40,7 +43,8 @@ void nic_rx_take(struct nic_port *port, struct nic_lane *lane, unsigned queue)
     if (lane->held == lock && ++lane->held_frames < HELD_MAX)
         return;
     nic_rx_give(lane);
-    nic_lock_take(lock);
+    if (nic_lock_take(lock))
+        nic_count(&lane->lock_wait_count, 1);
     lane->held = lock;
     lane->held_frames = 0;
 }
@@ -64,8 +68,9 @@ void nic_lanes_deal(struct nic_port *port)
 
         for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
             active[w] |= atomic_exchange(&lane->tx_active[w], 0);
-            active[w] |= lane->tx_waiting[w] | lane->tx_paced[w];
-            lane->tx_waiting[w] = lane->tx_paced[w] = 0;
+            active[w] |= lane->tx_ready[w] | lane->tx_waiting[w] | lane->tx_paced[w];
+            lane->tx_ready[w] = lane->tx_waiting[w] = lane->tx_paced[w] = 0;
+            lane->tx_announced[w] = lane->tx_retried[w] = 0;
         }
         lane->tx_paced_ns = 0;
         atomic_store(&lane->waiting, false);

@@ -38,11 +38,21 @@ struct nic_lane {
     // Transmit queues that may have something to send. Set by whoever writes a tail, taken by the
     // worker. A queue with its bit clear is not looked at.
     _Atomic uint64_t tx_active[NIC_QUEUE_WORDS];
+    // The same where the worker itself has found out: its own, and the control thread's while the
+    // gate is closed, who then kicks the worker.
+    uint64_t tx_ready[NIC_QUEUE_WORDS];
     // Transmit queues held back by a full receive ring: the worker's own. `waiting` tells those who
-    // fill rings that somebody waits; `refilled` tells the worker that one was filled.
-    uint64_t tx_waiting[NIC_QUEUE_WORDS];
-    uint64_t tx_wait_retry_ns; // next try without having been told
+    // fill rings that somebody waits; `refilled` tells the worker that one was filled. A queue
+    // first announces that it will wait, then tries once more, then waits: room that came before
+    // the announcement is found by that try, room that came after it is told.
+    uint64_t tx_announced[NIC_QUEUE_WORDS], tx_waiting[NIC_QUEUE_WORDS];
+    uint64_t tx_retried[NIC_QUEUE_WORDS]; // those that try again without having been told
+    uint64_t tx_wait_retry_ns;            // when they do
     _Atomic bool waiting, refilled;
+    _Atomic uint64_t wait_count; // times that a queue began to wait
+    _Atomic uint64_t
+        untold_count; // that one found room which nobody had told it of: there are none
+    _Atomic uint64_t lock_wait_count; // that another worker had the receiver
     // Receive queues that nic_rxq_flush() has to look at: the worker's.
     uint64_t rx_pending[NIC_QUEUE_WORDS];
     // Transmit queues held back by their rate limit, and when the first of them may go on.
@@ -65,12 +75,25 @@ void nic_lanes_set(struct nic_port *port, unsigned count);
 void nic_lanes_deal(struct nic_port *port);
 
 // Waits without sleeping: what it guards is short. Yields the core to a holder that has none.
-void nic_lock_take(struct nic_lock *lock);
+// Returns whether it had to wait.
+bool nic_lock_take(struct nic_lock *lock);
 void nic_lock_give(struct nic_lock *lock);
 
 // nic_rx_enter() and nic_rx_leave() (port.h) where there are several workers.
 void nic_rx_take(struct nic_port *port, struct nic_lane *lane, unsigned queue);
 void nic_rx_give(struct nic_lane *lane);
+
+static inline void nic_lane_ready(struct nic_lane *lane, unsigned queue)
+{
+    lane->tx_ready[queue / 64] |= 1ull << (queue % 64);
+}
+
+// The lane's own worker has seen that a receive ring got room: nobody is to be woken.
+static inline void nic_lane_refilled(struct nic_lane *lane)
+{
+    if (atomic_load_explicit(&lane->waiting, memory_order_relaxed))
+        atomic_store_explicit(&lane->refilled, true, memory_order_relaxed);
+}
 
 #define NIC_LANE_NOTE(kind)                                                                        \
     static inline void nic_lane_note_##kind(struct nic_lane *lane, unsigned queue)                 \

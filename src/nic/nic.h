@@ -64,7 +64,11 @@ unsigned nic_worker_poll(struct nic_worker *worker);
 
 struct nic_worker_counts {
     uint64_t batches, idle_batches, wakeups, sleeps;
+    uint64_t slept_ns;
     uint64_t frames;
+    uint64_t waits;      // a queue had to wait for a receiver's ring
+    uint64_t untold;     // one went on only because it looked again by itself: 0, or a bug
+    uint64_t lock_waits; // another worker had the receiver: 0 where there is one worker
 };
 // Adds this worker's to *sum.
 void nic_worker_counts_add(const struct nic_worker *worker, struct nic_worker_counts *sum);
@@ -75,6 +79,8 @@ struct nic_backoff_step {
     const char *name; // "10us"
     unsigned rounds;
     uint64_t sleep_ns;
+    // Rounds look at the VFs that rang lately, and at so many of the others, in turn.
+    unsigned others;
 };
 bool nic_worker_backoff_step(unsigned index, struct nic_backoff_step *out); // false: there is none
 

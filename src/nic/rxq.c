@@ -88,8 +88,9 @@ void nic_rxq_reset(struct nic_port *port, unsigned queue)
 void nic_rxq_set_tail(struct nic_port *port, unsigned queue, uint32_t tail)
 {
     // Release: pairs with the acquire in room(). (A guest's own ordering of descriptors before tail
-    // is carried by the socket or page that the write came through.)
-    atomic_store_explicit(&port->rxq[queue].tail, tail, memory_order_release);
+    // is carried by the socket or page that the write came through.) Sequentially consistent, since
+    // whether somebody waits is looked at behind it.
+    atomic_store(&port->rxq[queue].tail, tail);
     nic_worker_refilled(port);
 }
 

@@ -5,7 +5,8 @@
 // then sleeps; whoever has work for it says so first (a bit in tx_active, or `kicked`), then looks
 // whether the worker sleeps, and if so writes to the eventfd. All four are sequentially consistent,
 // so at least one side sees the other's word: either the worker finds the work, or the other finds
-// it sleeping.
+// it sleeping. A queue that waits for a receive ring does the same with `waiting` and the ring's
+// tail (lane.h).
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -22,8 +23,10 @@
 #include "nic/doorbell.h"
 #include "nic/forward.h"
 #include "nic/port.h"
+#include "nic/watch.h"
 
-#define WAIT_RETRY_NS   (1 * NS_PER_MS)   // a queue that waits for room tries again, told or not
+#define WAIT_RETRY_NS   (100 * NS_PER_MS) // a queue that waits for room tries again, told or not
+#define WAIT_LOOK_NS    (1 * NS_PER_MS)   // mapped doorbells at least so often while one waits
 #define CABLE_PAUSE     8u                // busy rounds between looks at an uplink that had nothing
 #define CABLE_MUTE_NS   (100 * NS_PER_MS) // an uplink that wakes us for nothing is not waited for
 #define CABLE_FALSE_MAX 16u               // false wake-ups in a row until then
@@ -31,14 +34,16 @@
 #define CLOCK_ROUNDS    8u
 
 // How long the worker sleeps between looks at mapped doorbells, by how many rounds in a row found
-// nothing. A round that finds work starts over.
+// nothing. A round that finds work starts over. While it does not sleep, only some rounds look at
+// others (others_now()): a VF that has not rung lately is found some 0.2 ms later than one that
+// has.
 static const struct nic_backoff_step backoff[] = {
-    {"spin", 300, 0},
-    {"10us", 100, 10 * NS_PER_US},
-    {"50us", 100, 50 * NS_PER_US},
-    {"200us", 100, 200 * NS_PER_US},
-    {"1ms", 200, 1 * NS_PER_MS},
-    {"10ms", 0, 10 * NS_PER_MS},
+    {"spin", 300, 0, 1},
+    {"10us", 100, 10 * NS_PER_US, 4},
+    {"50us", 100, 50 * NS_PER_US, 16},
+    {"200us", 100, 200 * NS_PER_US, NIC_WATCH_ALL},
+    {"1ms", 200, 1 * NS_PER_MS, NIC_WATCH_ALL},
+    {"10ms", 0, 10 * NS_PER_MS, NIC_WATCH_ALL},
 };
 
 // The shortest of these sleeps where others want the worker's core.
@@ -47,6 +52,7 @@ static const struct nic_backoff_step backoff[] = {
 struct worker_port {
     struct nic_port *port;
     struct nic_lane *lane;  // our share of it
+    struct nic_watch watch; // whose doorbell pages we look at
     bool cable_readable;    // the last sleep ended because of it
     unsigned cable_false;   // such sleeps in a row after which nothing was received
     uint64_t cable_mute_ns; // not waited for until then
@@ -67,9 +73,10 @@ struct nic_worker {
     uint64_t now_ns;       // what the clock last said
     unsigned clock_rounds; // in which it is not asked
     bool polls_pages;      // of some VF, in the last round
+    uint64_t slept_at_ns;  // when it went to sleep; 0: that is counted
     struct nic_crowd crowd;
     uint64_t deadline_ns; // earliest of what moderation and waiting queues are due
-    _Atomic uint64_t batches, idle_batches, wakeups, sleeps, frames;
+    _Atomic uint64_t batches, idle_batches, wakeups, sleeps, slept_ns, frames;
 };
 
 static void wake(struct nic_worker *worker)
@@ -91,12 +98,15 @@ static void kick(struct nic_lane *lane)
     wake(worker);
 }
 
-void nic_worker_kick(struct nic_card *card)
+void nic_worker_kick_port(struct nic_port *port)
 {
-    struct nic_port *port = nic_card_port(card, 0);
-
     for (unsigned i = 0; i < port->lane_count; i++)
         kick(&port->lane[i]);
+}
+
+void nic_worker_kick(struct nic_card *card)
+{
+    nic_worker_kick_port(nic_card_port(card, 0)); // each worker has a lane of each port
 }
 
 void nic_worker_activate(struct nic_port *port, unsigned queue)
@@ -112,8 +122,7 @@ void nic_worker_activate(struct nic_port *port, unsigned queue)
 
 static inline void tell_waiting(struct nic_lane *lane)
 {
-    // Should this miss a queue that is just beginning to wait, that one retries by itself.
-    if (likely(!atomic_load_explicit(&lane->waiting, memory_order_relaxed)))
+    if (likely(!atomic_load(&lane->waiting)))
         return;
     atomic_store(&lane->refilled, true);
     kick(lane);
@@ -162,48 +171,21 @@ static void derive(struct nic_port *port)
         nic_lock_give(&port->derive_lock);
 }
 
-// Our VFs with mapped doorbells. One that nobody drives is not looked at: without bus mastering it
-// could move nothing.
-static bool is_polled(const struct worker_port *wp, unsigned vf)
-{
-    const struct nic_port *port = wp->port;
-
-    return port->doorbells[vf] && port->vf_dma[vf]->bus_master &&
-           (!port->shared || vf % port->lane_count == wp->lane->index);
-}
-
-static void poll_doorbells(struct nic_worker *worker, const struct worker_port *wp, uint64_t now_ns)
-{
-    struct nic_port *port = wp->port;
-
-    for (unsigned vf = 0; vf < port->vf_count; vf++) {
-        if (!is_polled(wp, vf))
-            continue;
-        worker->polls_pages = true;
-        if (nic_doorbell_poll(port, vf, now_ns))
-            worker->quiet_rounds = 0;
-    }
-}
-
-static bool has_doorbells(const struct worker_port *wp)
-{
-    for (unsigned vf = 0; vf < wp->port->vf_count; vf++) {
-        if (is_polled(wp, vf))
-            return true;
-    }
-    return false;
-}
-
 // Queues that waited for room get another try, when they were told or it is time.
 static void release_waiting(struct nic_lane *work, uint64_t now_ns)
 {
-    if (!atomic_load_explicit(&work->waiting, memory_order_relaxed) ||
-        (!atomic_exchange(&work->refilled, false) && now_ns < work->tx_wait_retry_ns))
+    bool told;
+
+    if (!atomic_load_explicit(&work->waiting, memory_order_relaxed))
         return;
-    atomic_store_explicit(&work->waiting, false, memory_order_relaxed);
+    told = atomic_exchange(&work->refilled, false);
+    if (!told && now_ns < work->tx_wait_retry_ns)
+        return;
+    atomic_store(&work->waiting, false);
     for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
-        atomic_fetch_or(&work->tx_active[w], work->tx_waiting[w]);
-        work->tx_waiting[w] = 0;
+        work->tx_ready[w] |= work->tx_waiting[w];
+        work->tx_retried[w] = told ? 0 : work->tx_waiting[w];
+        work->tx_waiting[w] = work->tx_announced[w] = 0;
     }
 }
 
@@ -214,10 +196,30 @@ static void release_paced(struct nic_lane *work, uint64_t now_ns)
         return;
     work->tx_paced_ns = 0;
     for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
-        if (work->tx_paced[w])
-            atomic_fetch_or(&work->tx_active[w], work->tx_paced[w]);
+        work->tx_ready[w] |= work->tx_paced[w];
         work->tx_paced[w] = 0;
     }
+}
+
+// A queue found a receiver's ring full. First it says so, and tries once more: a tail that was
+// written before it was said has not been told, and is found so.
+static void begin_to_wait(struct nic_lane *work, unsigned queue, uint64_t now_ns)
+{
+    unsigned w = queue / 64;
+    uint64_t bit = BIT64(queue % 64);
+
+    if (work->tx_announced[w] & bit) {
+        work->tx_announced[w] &= ~bit;
+        work->tx_waiting[w] |= bit;
+        work->tx_wait_retry_ns = now_ns + WAIT_RETRY_NS;
+        nic_count(&work->wait_count, 1);
+        return;
+    }
+    work->tx_announced[w] |= bit;
+    // Sequentially consistent: pairs with tell_waiting(), behind the store of the tail.
+    atomic_store(&work->waiting, true);
+    work->tx_wait_retry_ns = now_ns + WAIT_RETRY_NS;
+    work->tx_ready[w] |= bit;
 }
 
 static unsigned poll_queue(const struct worker_port *wp, unsigned queue, uint64_t now_ns)
@@ -225,24 +227,25 @@ static unsigned poll_queue(const struct worker_port *wp, unsigned queue, uint64_
     struct nic_port *port = wp->port;
     struct nic_lane *work = wp->lane;
     uint64_t bit = BIT64(queue % 64);
+    enum nic_tx_result result;
     unsigned frames;
 
-    switch (nic_txq_poll(port, queue, &frames)) {
-    case NIC_TX_MORE:
-        atomic_fetch_or(&work->tx_active[queue / 64], bit);
-        break;
-    case NIC_TX_WAIT:
-        work->tx_waiting[queue / 64] |= bit;
-        work->tx_wait_retry_ns = now_ns + WAIT_RETRY_NS;
-        atomic_store_explicit(&work->waiting, true, memory_order_relaxed);
-        break;
-    case NIC_TX_PACED:
+    result = nic_txq_poll(port, queue, &frames);
+    if (unlikely(work->tx_retried[queue / 64] & bit)) {
+        work->tx_retried[queue / 64] &= ~bit;
+        nic_count(&work->untold_count, frames != 0);
+    }
+    if (result == NIC_TX_WAIT) {
+        begin_to_wait(work, queue, now_ns);
+    } else {
+        work->tx_announced[queue / 64] &= ~bit;
+        if (result == NIC_TX_MORE)
+            work->tx_ready[queue / 64] |= bit;
+    }
+    if (result == NIC_TX_PACED) {
         work->tx_paced[queue / 64] |= bit;
         if (!work->tx_paced_ns || port->txq[queue].rate.free_ns < work->tx_paced_ns)
             work->tx_paced_ns = port->txq[queue].rate.free_ns;
-        break;
-    case NIC_TX_IDLE:
-        break;
     }
     nic_worker_notify(port, work, now_ns);
     return frames;
@@ -274,22 +277,18 @@ static unsigned poll_cable(struct nic_worker *worker, struct worker_port *wp, ui
     return frames;
 }
 
-static unsigned poll_port(struct nic_worker *worker, struct worker_port *wp, uint64_t now_ns)
+static unsigned poll_queues(struct nic_worker *worker, struct worker_port *wp, uint64_t now_ns)
 {
     struct nic_port *port = wp->port;
     struct nic_lane *lane = wp->lane;
     unsigned frames = 0;
 
-    if (port->derived_stale)
-        derive(port);
-    poll_doorbells(worker, wp, now_ns);
-    release_waiting(lane, now_ns);
-    release_paced(lane, now_ns);
     for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
-        uint64_t active = atomic_load_explicit(&lane->tx_active[w], memory_order_relaxed);
+        uint64_t active = lane->tx_ready[w];
 
-        if (active)
-            active = atomic_exchange(&lane->tx_active[w], 0);
+        lane->tx_ready[w] = 0;
+        if (atomic_load_explicit(&lane->tx_active[w], memory_order_relaxed))
+            active |= atomic_exchange(&lane->tx_active[w], 0);
         for (; active; active &= active - 1) {
             frames += poll_queue(wp, w * 64 + (unsigned)__builtin_ctzll(active), now_ns);
             // Between queues nothing of a guest's memory is held: the control thread need not wait
@@ -299,7 +298,53 @@ static unsigned poll_port(struct nic_worker *worker, struct worker_port *wp, uin
                 derive(port);
         }
     }
-    return frames + poll_cable(worker, wp, now_ns);
+    return frames;
+}
+
+static unsigned poll_port(struct nic_worker *worker, struct worker_port *wp, unsigned others,
+                          uint64_t now_ns)
+{
+    struct nic_watch *watch = &wp->watch;
+    struct nic_port *port = wp->port;
+    unsigned frames;
+    bool any = false;
+
+    if (port->derived_stale)
+        derive(port);
+    if (nic_watch_any(watch, port, wp->lane)) {
+        worker->polls_pages = true;
+        any = nic_watch_senders(watch, port);
+        if (others == NIC_WATCH_ALL)
+            any |= nic_watch_others(watch, port, others);
+    }
+    frames = poll_queues(worker, wp, now_ns);
+    if (nic_watch_any(watch, port, wp->lane)) {
+        any |= nic_watch_receivers(watch, port);
+        if (others != NIC_WATCH_ALL)
+            any |= nic_watch_others(watch, port, others);
+        if (unlikely(now_ns - watch->published_ns >= NIC_DOORBELL_PUBLISH_MS * NS_PER_MS))
+            nic_watch_publish(watch, port, now_ns);
+    }
+    if (any)
+        worker->quiet_rounds = 0;
+    release_waiting(wp->lane, now_ns);
+    release_paced(wp->lane, now_ns);
+    frames += poll_cable(worker, wp, now_ns);
+    if (frames)
+        nic_watch_moved(watch);
+    return frames;
+}
+
+// What only the worker knows of. Inside the gate: what is in it may change while that is closed.
+static bool is_ready(const struct nic_worker *worker)
+{
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        for (unsigned w = 0; w < NIC_QUEUE_WORDS; w++) {
+            if (worker->port[i].lane->tx_ready[w])
+                return true;
+        }
+    }
+    return false;
 }
 
 static bool has_work(struct nic_worker *worker)
@@ -322,12 +367,16 @@ static uint64_t round_time(struct nic_worker *worker)
     if (!worker->clock_rounds--) {
         worker->clock_rounds = CLOCK_ROUNDS - 1;
         worker->now_ns = clock_now_ns();
+        if (worker->slept_at_ns) {
+            nic_count(&worker->slept_ns, worker->now_ns - worker->slept_at_ns);
+            worker->slept_at_ns = 0;
+        }
     }
     return worker->now_ns;
 }
 
 // One round over all ports, inside the gate. Sets worker->deadline_ns.
-static unsigned run_round(struct nic_worker *worker)
+static unsigned run_round(struct nic_worker *worker, unsigned others)
 {
     uint64_t now_ns = round_time(worker);
     unsigned frames = 0;
@@ -336,7 +385,7 @@ static unsigned run_round(struct nic_worker *worker)
         atomic_store(&worker->kicked, false);
     worker->polls_pages = false;
     for (unsigned i = 0; i < worker->port_count; i++)
-        frames += poll_port(worker, &worker->port[i], now_ns);
+        frames += poll_port(worker, &worker->port[i], others, now_ns);
     worker->deadline_ns = UINT64_MAX;
     for (unsigned i = 0; i < worker->port_count; i++) {
         const struct nic_lane *lane = worker->port[i].lane;
@@ -371,23 +420,43 @@ bool nic_worker_backoff_step(unsigned index, struct nic_backoff_step *out)
     return true;
 }
 
-// How long mapped doorbells may go unwatched after so many quiet rounds.
-static uint64_t backoff_ns(unsigned quiet_rounds)
+// The step that the worker is at after so many quiet rounds.
+static const struct nic_backoff_step *backoff_step(unsigned quiet_rounds)
 {
     for (unsigned i = 0; i < ARRAY_LEN(backoff) - 1; i++) {
         if (quiet_rounds < backoff[i].rounds)
-            return backoff[i].sleep_ns;
+            return &backoff[i];
         quiet_rounds -= backoff[i].rounds;
     }
-    return backoff[ARRAY_LEN(backoff) - 1].sleep_ns;
+    return &backoff[ARRAY_LEN(backoff) - 1];
 }
 
+// How many VFs that have not rung lately have their turn in the next round.
+static unsigned others_now(const struct nic_worker *worker)
+{
+    if (worker->quiet_rounds < backoff[0].rounds)
+        return worker->quiet_rounds % NIC_WATCH_QUIET_TURNS ? 0 : backoff[0].others;
+    return backoff_step(worker->quiet_rounds)->others;
+}
+
+static bool is_waiting(const struct nic_worker *worker)
+{
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        if (atomic_load_explicit(&worker->port[i].lane->waiting, memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+// How long mapped doorbells may go unwatched.
 static uint64_t doorbell_pause_ns(struct nic_worker *worker, uint64_t now_ns)
 {
-    uint64_t pause_ns = backoff_ns(worker->quiet_rounds);
+    uint64_t pause_ns = backoff_step(worker->quiet_rounds)->sleep_ns;
 
     if (pause_ns < CROWDED_SLEEP_NS && nic_crowd_is(&worker->crowd, now_ns))
         pause_ns = CROWDED_SLEEP_NS;
+    if (pause_ns > WAIT_LOOK_NS && is_waiting(worker))
+        pause_ns = WAIT_LOOK_NS;
     return pause_ns;
 }
 
@@ -397,10 +466,10 @@ static uint64_t sleep_deadline(struct nic_worker *worker, uint64_t now_ns)
     uint64_t deadline_ns = worker->deadline_ns;
 
     for (unsigned i = 0; i < worker->port_count; i++) {
-        const struct worker_port *wp = &worker->port[i];
+        struct worker_port *wp = &worker->port[i];
         uint64_t look_ns = UINT64_MAX;
 
-        if (has_doorbells(wp))
+        if (nic_watch_any(&wp->watch, wp->port, wp->lane))
             look_ns = now_ns + doorbell_pause_ns(worker, now_ns);
         if (look_ns < deadline_ns)
             deadline_ns = look_ns;
@@ -430,6 +499,7 @@ static void sleep_until(struct nic_worker *worker, uint64_t deadline_ns, uint64_
     atomic_store(&worker->sleeping, true);
     if (!has_work(worker)) {
         nic_count(&worker->sleeps, 1);
+        worker->slept_at_ns = now_ns;
         if (ppoll(fds, 1 + worker->port_count, deadline_ns == UINT64_MAX ? NULL : &timeout, NULL) >
             0) {
             nic_count(&worker->wakeups, 1);
@@ -460,9 +530,9 @@ static void *run(void *arg)
     while (!atomic_load_explicit(&worker->stop, memory_order_relaxed)) {
         uint64_t now_ns, deadline_ns;
 
-        run_round(worker);
+        run_round(worker, others_now(worker));
         gate_poll(&worker->inside);
-        if (!worker->quiet_rounds || has_work(worker) || is_spinning(worker))
+        if (!worker->quiet_rounds || is_ready(worker) || has_work(worker) || is_spinning(worker))
             continue;
         now_ns = clock_now_ns();
         deadline_ns = sleep_deadline(worker, now_ns);
@@ -566,7 +636,7 @@ unsigned nic_worker_poll(struct nic_worker *worker)
 
     gate_enter(&worker->inside);
     worker->clock_rounds = 0;
-    frames = run_round(worker);
+    frames = run_round(worker, NIC_WATCH_ALL);
     gate_leave(&worker->inside);
     return frames;
 }
@@ -577,5 +647,13 @@ void nic_worker_counts_add(const struct nic_worker *worker, struct nic_worker_co
     sum->idle_batches += atomic_load_explicit(&worker->idle_batches, memory_order_relaxed);
     sum->wakeups += atomic_load_explicit(&worker->wakeups, memory_order_relaxed);
     sum->sleeps += atomic_load_explicit(&worker->sleeps, memory_order_relaxed);
+    sum->slept_ns += atomic_load_explicit(&worker->slept_ns, memory_order_relaxed);
     sum->frames += atomic_load_explicit(&worker->frames, memory_order_relaxed);
+    for (unsigned i = 0; i < worker->port_count; i++) {
+        const struct nic_lane *lane = worker->port[i].lane;
+
+        sum->waits += atomic_load_explicit(&lane->wait_count, memory_order_relaxed);
+        sum->untold += atomic_load_explicit(&lane->untold_count, memory_order_relaxed);
+        sum->lock_waits += atomic_load_explicit(&lane->lock_wait_count, memory_order_relaxed);
+    }
 }

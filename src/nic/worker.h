@@ -13,8 +13,11 @@ struct nic_lane;
 
 // A transmit queue may have work now: wakes the worker. Any thread.
 void nic_worker_activate(struct nic_port *port, unsigned queue);
-// A receive ring got room, or stopped, or now drops. Any thread.
+// A receive ring got room, or stopped, or now drops; what says so was stored before, with
+// sequential consistency. Any thread.
 void nic_worker_refilled(struct nic_port *port);
+// Wakes all workers of the port. Any thread.
+void nic_worker_kick_port(struct nic_port *port);
 
 // The rest: worker, inside the gate. Raises the causes that were noted; worker, after each queue.
 void nic_worker_notify(struct nic_port *port, struct nic_lane *lane, uint64_t now_ns);
