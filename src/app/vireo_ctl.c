@@ -111,6 +111,17 @@ static json_int_t sum(const json_t *object)
     return total;
 }
 
+static void worker_print(size_t index, const json_t *worker)
+{
+    printf("  worker %zu: %" JSON_INTEGER_FORMAT " frames in %" JSON_INTEGER_FORMAT
+           " batches (%" JSON_INTEGER_FORMAT " idle), %" JSON_INTEGER_FORMAT
+           " sleeps, %" JSON_INTEGER_FORMAT " waits for rings, %" JSON_INTEGER_FORMAT
+           " for another worker\n",
+           index, int_at(worker, "frames"), int_at(worker, "batches"),
+           int_at(worker, "idle_batches"), int_at(worker, "sleeps"), int_at(worker, "waits"),
+           int_at(worker, "lock_waits"));
+}
+
 static void port_print(const json_t *port)
 {
     static const char *const headings[] = {
@@ -216,7 +227,7 @@ int vireo_stats(const struct invocation *inv)
     const json_t *worker = json_object_get(stats, "worker");
     int status = EXIT_SUCCESS;
     size_t i;
-    json_t *port;
+    json_t *port, *each;
 
     if (!stats)
         return EXIT_FAILURE;
@@ -231,6 +242,9 @@ int vireo_stats(const struct invocation *inv)
                " sleeps; IOMMU: %" JSON_INTEGER_FORMAT " faults\n",
                int_at(worker, "frames"), int_at(worker, "batches"), int_at(worker, "idle_batches"),
                int_at(worker, "sleeps"), int_at(stats, "iommu_faults"));
+        each = json_object_get(worker, "each");
+        for (i = 0; json_array_size(each) > 1 && i < json_array_size(each); i++)
+            worker_print(i, json_array_get(each, i));
     }
     json_decref(stats);
     return status;

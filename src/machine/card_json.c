@@ -36,6 +36,24 @@ json_t *card_json_function(const struct nic_card *card, unsigned port, int vf)
     return out;
 }
 
+json_t *card_json_worker(const struct nic_worker_counts *c)
+{
+    json_t *out = json_object();
+
+#define COUNT(field) card_json_count(out, #field, c->field)
+    COUNT(batches);
+    COUNT(idle_batches);
+    COUNT(wakeups);
+    COUNT(sleeps);
+    COUNT(slept_ns);
+    COUNT(frames);
+    COUNT(waits);
+    COUNT(untold);
+    COUNT(lock_waits);
+#undef COUNT
+    return out;
+}
+
 json_t *card_json_uplink(const struct uplink_config *config, const struct uplink *uplink)
 {
     static const char *const kinds[] = {

@@ -14,6 +14,7 @@ void card_json_count(json_t *object, const char *key, uint64_t value);
 
 // A VF, or the PF where vf is -1.
 json_t *card_json_function(const struct nic_card *card, unsigned port, int vf);
+json_t *card_json_worker(const struct nic_worker_counts *counts); // one's, or the sum of several
 json_t *card_json_uplink(const struct uplink_config *config, const struct uplink *uplink);
 // Messages received, by command; those of which there was none are left out.
 json_t *card_json_messages(const struct vfiouser_counts *counts);

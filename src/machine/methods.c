@@ -115,19 +115,22 @@ static json_t *port_stats_json(struct machine *m, unsigned port)
         "counts", card_json_function(machine_card(m), port, -1), "vfs", vfs);
 }
 
+// All workers together, and each.
 static json_t *worker_json(const struct machine *m)
 {
-    struct nic_worker_counts c = {0};
-    json_t *out = json_object();
+    struct nic_worker_counts sum = {0};
+    json_t *each = json_array(), *out;
 
-    for (unsigned i = 0; i < machine_config(m)->worker_count; i++)
-        nic_worker_counts_add(machine_worker(m, i), &c);
+    for (unsigned i = 0; i < machine_config(m)->worker_count; i++) {
+        struct nic_worker_counts own = {0};
+
+        nic_worker_counts_add(machine_worker(m, i), &sum);
+        nic_worker_counts_add(machine_worker(m, i), &own);
+        json_array_append_new(each, card_json_worker(&own));
+    }
+    out = card_json_worker(&sum);
     card_json_count(out, "threads", machine_config(m)->worker_count);
-    card_json_count(out, "batches", c.batches);
-    card_json_count(out, "idle_batches", c.idle_batches);
-    card_json_count(out, "wakeups", c.wakeups);
-    card_json_count(out, "sleeps", c.sleeps);
-    card_json_count(out, "frames", c.frames);
+    json_object_set_new(out, "each", each);
     return out;
 }
 
