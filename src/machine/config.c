@@ -337,8 +337,11 @@ static int uplink_text_read(struct parse *p, const config_setting_t *s, enum upl
 static int uplink_ifname_read(struct parse *p, const config_setting_t *s)
 {
     struct uplink_config *up = &port_of(p)->uplink;
+    int ret = uplink_text_read(p, s, UPLINK_TAP, up->ifname, sizeof up->ifname);
 
-    return uplink_text_read(p, s, UPLINK_TAP, up->ifname, sizeof up->ifname);
+    if (!ret && !uplink_ifname_is_valid(up->ifname))
+        return fail(p, s, "found \"%s\"; %s", up->ifname, UPLINK_IFNAME_RULE);
+    return ret;
 }
 
 static int uplink_replay_read(struct parse *p, const config_setting_t *s)

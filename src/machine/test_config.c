@@ -147,6 +147,24 @@ static void test_bounds(void **state)
            "16 bytes; allowed is 1 to 15");
 }
 
+// What the kernel would refuse when the daemon starts is refused here, by --check too.
+static void test_interface_names(void **state)
+{
+    static const char *const bad[] = {"a b",     "a/b",    ".",     "..",
+                                      "vireo%d", "eth0:1", "a\x7f", "\xc3\xa4"};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[128];
+
+        snprintf(text, sizeof text,
+                 "ports = ({ vfs = 1;\nuplink = { kind = \"tap\"; ifname = \"%s\"; }; });", bad[i]);
+        refuse(text, "t.conf:2: ports[0].uplink.ifname: found \"");
+        refuse(text, "allowed is 1 to 15 printable characters without space, '/', ':' or '%'");
+    }
+    accept("ports = ({ uplink = { kind = \"tap\"; ifname = \"fifteen-letters\"; }; vfs = 1; });");
+}
+
 static void test_types(void **state)
 {
     (void)state;
@@ -261,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_derived_identity),
         cmocka_unit_test(test_two_ports),
         cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_interface_names),
         cmocka_unit_test(test_types),
         cmocka_unit_test(test_macs),
         cmocka_unit_test(test_unknown_and_missing),

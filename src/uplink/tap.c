@@ -34,8 +34,8 @@ static struct tap *tap_of(const struct uplink *up)
     return (struct tap *)up;
 }
 
-// Name rules of the kernel's dev_valid_name(), and no '%': TUNSETIFF would take it as a pattern.
-static bool tap_ifname_is_valid(const char *name)
+// The rules of the kernel's dev_valid_name(), and no '%': TUNSETIFF would take it as a pattern.
+bool uplink_ifname_is_valid(const char *name)
 {
     size_t len = strnlen(name, IFNAMSIZ);
 
@@ -144,11 +144,9 @@ static int tap_open(const struct uplink_config *config, struct uplink **out, cha
     struct tap *tap;
     int ret;
 
-    if (!tap_ifname_is_valid(config->ifname)) {
-        snprintf(error, error_len,
-                 "tap: '%.*s' is no interface name: 1 to 15 printable characters without space, "
-                 "'/', ':' or '%%'",
-                 IFNAMSIZ, config->ifname);
+    if (!uplink_ifname_is_valid(config->ifname)) {
+        snprintf(error, error_len, "tap: '%.*s' is no interface name: %s", IFNAMSIZ, config->ifname,
+                 UPLINK_IFNAME_RULE);
         return -EINVAL;
     }
     tap = calloc(1, sizeof *tap);

@@ -26,6 +26,11 @@ struct uplink_config {
     uint32_t replay_pps;   // pcap: packets per second; 0: by the capture's own timestamps
 };
 
+// Whether an interface can have this name: as the kernel has it, and without '%'.
+bool uplink_ifname_is_valid(const char *name);
+// The same for people.
+#define UPLINK_IFNAME_RULE "allowed is 1 to 15 printable characters without space, '/', ':' or '%'"
+
 struct uplink;
 
 // A frame that came in.

@@ -49,6 +49,7 @@ CONFIGS = {
     "control": (one_port('uplink = { kind = "\x1b[31m\n"; }; vfs = 2;'), r'found "\?\[31m\?"'),
     "spelt": (one_port('uplnk = { kind = "null"; }; vfs = 2;'), "did you mean 'uplink'"),
     "long": (uplink('kind = "tap"; ifname = "x0123456789012345";'), "allowed is 1 to 15"),
+    "slash": (uplink('kind = "tap"; ifname = "a/b";'), r"ifname: found \"a/b\"; allowed is"),
 }
 
 # Program, arguments ({} stands for the folder with good.conf in it), what it has to say.
