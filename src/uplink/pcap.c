@@ -27,6 +27,9 @@
 // must not become a flood.
 #define PCAP_LOOP_GAP_NS    NS_PER_MS
 #define PCAP_RECORD_SNAPLEN 65535
+// What a capture has before its first record, and before each one's bytes.
+#define PCAP_FILE_HEADER_BYTES   24u
+#define PCAP_RECORD_HEADER_BYTES 16u
 
 // How far the replay is.
 enum replay_state {
@@ -52,8 +55,9 @@ struct pcap_uplink {
     struct uplink_frame held;
 
     pcap_t *record_format;
-    pthread_mutex_t record_lock; // workers record in turn
-    pcap_dumper_t *record;
+    pthread_mutex_t record_lock;          // workers record in turn
+    pcap_dumper_t *record;                // NULL: not asked for, or it stopped
+    uint64_t record_frames, record_bytes; // whole in the file
     uint8_t record_frame[UPLINK_FRAME_MAX];
 };
 
@@ -62,14 +66,49 @@ static struct pcap_uplink *pcap_of(const struct uplink *up)
     return (struct pcap_uplink *)up;
 }
 
+// The capture's header, so that it is a valid one from the start. A file that is `ours` goes again
+// where that fails.
+static int record_begin(struct pcap_uplink *p, FILE *file, bool ours, char *error, size_t error_len)
+{
+    const char *path = p->config.record_path;
+    int ret;
+
+    p->record_format = pcap_open_dead_with_tstamp_precision(DLT_EN10MB, PCAP_RECORD_SNAPLEN,
+                                                            PCAP_TSTAMP_PRECISION_NANO);
+    p->record = p->record_format ? pcap_dump_fopen(p->record_format, file) : NULL;
+    if (!p->record) {
+        snprintf(error, error_len, "pcap %s: cannot record: %s", path,
+                 p->record_format ? pcap_geterr(p->record_format) : "out of memory");
+        if (!p->record_format)
+            fclose(file); // else libpcap has closed it
+        return -EIO;
+    }
+    if (!pcap_dump_flush(p->record)) {
+        p->record_bytes = PCAP_FILE_HEADER_BYTES;
+        return 0;
+    }
+    ret = -errno;
+    snprintf(error, error_len, "pcap %s: cannot write the capture's header: %s", path,
+             strerror(-ret));
+    if (ours)
+        unlink(path);
+    return ret;
+}
+
 static int record_open(struct pcap_uplink *p, const struct stat *replay_st, char *error,
                        size_t error_len)
 {
     const char *path = p->config.record_path;
     struct stat st;
     FILE *file;
-    int fd, ret = capture_regular_file(path, O_WRONLY | O_CREAT, &fd, &st, error, error_len);
+    bool ours = true;
+    int fd, ret;
 
+    ret = capture_regular_file(path, O_WRONLY | O_CREAT | O_EXCL, &fd, &st, error, error_len);
+    if (ret == -EEXIST) {
+        ours = false;
+        ret = capture_regular_file(path, O_WRONLY | O_CREAT, &fd, &st, error, error_len);
+    }
     if (ret)
         return ret;
     file = fdopen(fd, "w");
@@ -90,22 +129,25 @@ static int record_open(struct pcap_uplink *p, const struct stat *replay_st, char
         fclose(file);
         return ret;
     }
-    p->record_format = pcap_open_dead_with_tstamp_precision(DLT_EN10MB, PCAP_RECORD_SNAPLEN,
-                                                            PCAP_TSTAMP_PRECISION_NANO);
-    p->record = p->record_format ? pcap_dump_fopen(p->record_format, file) : NULL;
-    if (!p->record) {
-        snprintf(error, error_len, "pcap %s: cannot record: %s", path,
-                 p->record_format ? pcap_geterr(p->record_format) : "out of memory");
-        if (!p->record_format)
-            fclose(file); // else libpcap has closed it
-        return -EIO;
-    }
-    // So that the file is a valid capture from the start.
-    if (pcap_dump_flush(p->record)) {
-        snprintf(error, error_len, "pcap %s: cannot write", path);
-        return -EIO;
-    }
-    return 0;
+    return record_begin(p, file, ours, error, error_len);
+}
+
+// For good, so that the capture has no gap: it ends with the last frame that is whole. Once, so it
+// is one line in the log; what is sent from now on is counted as dropped.
+static void record_stop(struct pcap_uplink *p, int err)
+{
+    int fd = dup(fileno(pcap_dump_file(p->record)));
+    bool whole;
+
+    pcap_dump_close(p->record); // which may write what is still in its buffer
+    p->record = NULL;
+    whole = fd >= 0 && !ftruncate(fd, (off_t)p->record_bytes);
+    if (fd >= 0)
+        close(fd);
+    log_error("uplink pcap %s: cannot write: %s: recording stops after %" PRIu64 " frames, until "
+              "vireod starts anew; what is sent is dropped%s",
+              p->config.record_path, strerror(err), p->record_frames,
+              whole ? "" : "; a part of a frame is at its end");
 }
 
 static void pcap_uplink_close(struct uplink *up)
@@ -247,15 +289,15 @@ static int record_frame(struct pcap_uplink *p, const struct iovec *iov, unsigned
     clock_gettime(CLOCK_REALTIME, &now);
     header.ts.tv_sec = now.tv_sec;
     header.ts.tv_usec = now.tv_nsec;
+    errno = 0; // the first to fail sets it, which pcap_dump() does not say
     pcap_dump((u_char *)p->record, &header, p->record_frame);
     // Each frame at once: the file is complete even if the daemon dies.
     if (pcap_dump_flush(p->record) || ferror(pcap_dump_file(p->record))) {
-        log_error("uplink pcap %s: cannot write, recording stops: %s", p->config.record_path,
-                  strerror(errno));
-        pcap_dump_close(p->record);
-        p->record = NULL;
+        record_stop(p, errno);
         return -EIO;
     }
+    p->record_frames++;
+    p->record_bytes += PCAP_RECORD_HEADER_BYTES + len_bytes;
     return 0;
 }
 

@@ -6,11 +6,14 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pcap/pcap.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -344,6 +347,86 @@ static void test_refused(void **state)
     assert_int_equal(before.st_size, after.st_size);
 }
 
+// No file of this process may grow beyond `bytes`: a full disk for whoever is not root.
+static void disk_limit(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    signal(SIGXFSZ, bytes == RLIM_INFINITY ? SIG_DFL : SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes == RLIM_INFINITY ? limit.rlim_max : bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void test_full_disk_refuses(void **state)
+{
+    struct uplink_config config = {.kind = UPLINK_PCAP};
+    FILE *file;
+
+    (void)state;
+    strcpy(config.record_path, out_path);
+    unlink(out_path);
+    disk_limit(8);
+    expect_refused(&config, -EFBIG, "cannot write the capture's header: File too large");
+    assert_int_equal(access(out_path, F_OK), -1); // what it made goes again
+    disk_limit(RLIM_INFINITY);
+    file = fopen(out_path, "w");
+    fclose(file);
+    disk_limit(8);
+    expect_refused(&config, -EFBIG, "cannot write the capture's header: File too large");
+    disk_limit(RLIM_INFINITY);
+    assert_int_equal(access(out_path, F_OK), 0); // what was there stays
+}
+
+// What was said on stderr while it was redirected to `path`.
+static unsigned lines_with(const char *path, const char *words)
+{
+    FILE *file = fopen(path, "r");
+    char line[1024];
+    unsigned n = 0;
+
+    assert_non_null(file);
+    while (fgets(line, sizeof line, file))
+        n += strstr(line, words) != NULL;
+    fclose(file);
+    return n;
+}
+
+static void test_full_disk_ends_recording(void **state)
+{
+    struct uplink_config config = {.kind = UPLINK_PCAP};
+    uint8_t frame[1000] = {0};
+    struct iovec iov = {frame, sizeof frame};
+    int log_fd = open(in_path, O_RDWR | O_CREAT | O_TRUNC, 0600), saved_fd = dup(STDERR_FILENO);
+    char error[1024] = "";
+    struct uplink_counts counts;
+    struct uplink *up;
+    struct stat st;
+
+    (void)state;
+    strcpy(config.record_path, out_path);
+    assert_int_equal(uplink_open(&config, &up, error, sizeof error), 0);
+    disk_limit(24 + 3 * (16 + sizeof frame) + 500); // three frames and a part of one
+    dup2(log_fd, STDERR_FILENO);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(uplink_send(up, 0, &iov, 1), 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(uplink_send(up, 0, &iov, 1), -EIO);
+    dup2(saved_fd, STDERR_FILENO);
+    disk_limit(RLIM_INFINITY);
+    assert_int_equal(uplink_send(up, 0, &iov, 1), -EIO);
+    uplink_counts_get(up, &counts);
+    assert_int_equal(counts.tx_frames, 3);
+    assert_int_equal(counts.tx_drops, 4);
+    uplink_close(up);
+    assert_int_equal(lines_with(in_path, "File too large: recording stops after 3 frames"), 1);
+    assert_int_equal(lines_with(in_path, ""), 1);
+    assert_int_equal(stat(out_path, &st), 0);
+    assert_int_equal(st.st_size, 24 + 3 * (16 + sizeof frame));
+    close(log_fd);
+    close(saved_fd);
+}
+
 static void test_cut_file_ends_replay(void **state)
 {
     static const struct record records[] = {{60, 60, 0}, {61, 61, 0}};
@@ -372,6 +455,8 @@ int main(void)
         cmocka_unit_test(test_loop_without_frames_ends),
         cmocka_unit_test(test_record_and_replay),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_full_disk_refuses),
+        cmocka_unit_test(test_full_disk_ends_recording),
         cmocka_unit_test(test_cut_file_ends_replay),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
