@@ -3,11 +3,14 @@
 // could do.
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "bench/about.h"
 #include "bench/card.h"
@@ -169,6 +172,51 @@ static int subject_main(const char *name)
     return EXIT_FAILURE;
 }
 
+// --- what the options name ---
+
+// Whether results could be written there, before minutes are spent on them; leaves nothing behind.
+static int json_check(const char *path)
+{
+    struct stat st;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+
+    if (fd >= 0) {
+        close(fd);
+        unlink(path);
+        return 0;
+    }
+    // What is there, a pipe too, is not opened twice: that would be its reader's end of file.
+    if (errno != EEXIST || access(path, W_OK) || stat(path, &st))
+        return -errno;
+    return S_ISDIR(st.st_mode) ? -EISDIR : 0;
+}
+
+static int script_check(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) || access(path, X_OK))
+        return -errno;
+    return S_ISREG(st.st_mode) ? 0 : -EISDIR;
+}
+
+// A sentence in `error` where one cannot be used.
+static void paths_check(const struct arguments *args, char *error, size_t error_len)
+{
+    int ret = args->json && strcmp(args->json, "-") ? json_check(args->json) : 0;
+
+    if (ret) {
+        snprintf(error, error_len, "--json %s: %s", args->json, strerror(-ret));
+        return;
+    }
+    ret = args->run.peers ? script_check(args->run.peers) : 0;
+    if (ret)
+        snprintf(error, error_len,
+                 "--peers %s: %s: the script that runs the peers is scripts/bench-peer; "
+                 "scripts/bench-setup installs them ('make bench' does both)",
+                 args->run.peers, strerror(-ret));
+}
+
 static bool json_write(const struct bench_run *run, const struct bench_about *about,
                        const char *path)
 {
@@ -200,6 +248,11 @@ int main(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &args);
     if (args.subject)
         return subject_main(args.subject);
+    paths_check(&args, error, sizeof error);
+    if (error[0]) {
+        fprintf(stderr, "vireo-bench: %s\n", error);
+        return EXIT_FAILURE;
+    }
     log_set_level(LOG_LEVEL_WARN);
     signal(SIGPIPE, SIG_IGN); // a subject that dies is a failed answer
     if (bench_run_init(&run, &args.run)) {
