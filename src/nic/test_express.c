@@ -59,21 +59,27 @@ static uint8_t *vm_of(struct script *s, unsigned queue, uint32_t offset)
 
 // --- rings --------------------------------------------------------------------------------------
 
+static void rx_desc_put(struct script *s, unsigned queue, uint32_t at)
+{
+    uint8_t *desc = vm_of(s, queue, RX_RING(queue % QUEUES_A_POOL) + at * 16);
+    uint32_t offset = RX_AREA + pick(s, RX_AREA_BYTES);
+
+    if (!odd(s, 3)) // most buffers do not cross a page
+        offset &= ~0xfffu;
+    le64_put(desc, VM_IOVA + offset);
+    le64_put(desc + 8, 0);
+}
+
 static void rx_post(struct script *s, unsigned queue, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t head = rx_head(s->t, queue), n = s->rx_len[queue], at = s->rx_tail[queue];
-        uint32_t offset = RX_AREA + pick(s, RX_AREA_BYTES);
-        uint8_t *desc = vm_of(s, queue, RX_RING(queue % QUEUES_A_POOL) + at * 16);
+    uint32_t head = rx_head(s->t, queue), n = s->rx_len[queue], at = s->rx_tail[queue];
 
-        if ((at + 1) % n == head)
-            break;
-        if (!odd(s, 3)) // most buffers do not cross a page
-            offset &= ~0xfffu;
-        le64_put(desc, VM_IOVA + offset);
-        le64_put(desc + 8, 0);
-        s->rx_tail[queue] = (at + 1) % n;
-    }
+    for (; count && (at + 1) % n != head; count--, at = (at + 1) % n)
+        rx_desc_put(s, queue, at);
+    s->rx_tail[queue] = at;
+    // Behind the tail nothing is the card's, however good it looks.
+    for (uint32_t i = pick(s, 6); i && (at + 1) % n != head; i--, at = (at + 1) % n)
+        rx_desc_put(s, queue, at);
     nic_rxq_set_tail(s->t->port, queue, s->rx_tail[queue]);
 }
 
