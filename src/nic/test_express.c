@@ -32,6 +32,7 @@ struct script {
     uint32_t tx_tail[QUEUES], tx_len[QUEUES], rx_tail[QUEUES], rx_len[QUEUES];
     uint32_t buffer_kib;
     uint32_t calm; // how much rarer odd things are: by seed
+    bool alike;    // frames are short and go one way, into rings with little room: by seed
     struct outcome *out;
 };
 
@@ -78,7 +79,7 @@ static void rx_post(struct script *s, unsigned queue, uint32_t count)
         rx_desc_put(s, queue, at);
     s->rx_tail[queue] = at;
     // Behind the tail nothing is the card's, however good it looks.
-    for (uint32_t i = pick(s, 6); i && (at + 1) % n != head; i--, at = (at + 1) % n)
+    for (uint32_t i = pick(s, 6); i && at != head; i--, at = (at + 1) % n)
         rx_desc_put(s, queue, at);
     nic_rxq_set_tail(s->t->port, queue, s->rx_tail[queue]);
 }
@@ -164,7 +165,7 @@ static uint32_t choose_length(struct script *s)
 
 static void choose_addresses(struct script *s, uint8_t *out, unsigned from)
 {
-    unsigned to = (from + 1 + one_in(s, 8)) % VM_COUNT;
+    unsigned to = (from + 1 + (!s->alike && one_in(s, 8))) % VM_COUNT;
 
     vm_mac(odd(s, 6) ? pick(s, VM_COUNT + 1) : to, out);
     vm_mac(odd(s, 30) ? pick(s, VM_COUNT) : from, out + 6);
@@ -216,7 +217,7 @@ static void make_ip(struct script *s, uint8_t *at, uint32_t left)
 
 static uint32_t make_random_frame(struct script *s, uint8_t *out, unsigned from)
 {
-    uint32_t len = choose_length(s), at = 12;
+    uint32_t len = s->alike ? 64 : choose_length(s), at = 12;
 
     for (uint32_t i = 0; i < len; i += 4)
         le32_put(out + i, pick(s, 0x7fffffff));
@@ -226,7 +227,7 @@ static uint32_t make_random_frame(struct script *s, uint8_t *out, unsigned from)
         put16(out + at + 2, pick(s, 8));
         at += 4;
     }
-    if (one_in(s, 3))
+    if (s->alike || one_in(s, 3))
         put16(out + at, 0x88b5);
     else
         make_ip(s, out + at, len - at - 2);
@@ -307,7 +308,7 @@ static void put_packet(struct script *s, unsigned queue)
     uint32_t offset = TX_AREA + pick(s, RX_AREA - TX_AREA - sizeof bytes);
     uint32_t cmd = TX_DATA_CMD | (one_in(s, 2) ? HW_TXD_RS : 0),
              olinfo = len << HW_TXO_PAYLEN_SHIFT;
-    uint32_t pieces = odd(s, 8) || one_in(s, 4) ? 1 + pick(s, 4) : 1;
+    uint32_t pieces = odd(s, 8) || (!s->alike && one_in(s, 4)) ? 1 + pick(s, 4) : 1;
 
     if (!odd(s, 4))
         offset &= ~0xfffu;
@@ -411,7 +412,7 @@ static void step(struct script *s)
         cable_bring(s);
     for (unsigned q = 0; q < QUEUES; q++) {
         if (one_in(s, 3))
-            rx_post(s, q, pick(s, 40));
+            rx_post(s, q, pick(s, s->alike ? 10 : 40));
     }
 }
 
@@ -457,6 +458,7 @@ static struct outcome *run(uint64_t seed, bool general_only)
     s.t = test_port_new();
     s.buffer_kib = 1 + pick(&s, 3);
     s.calm = 1u << 2 * pick(&s, 4);
+    s.alike = one_in(&s, 4);
     tables_choose(&s);
     s.t->port->cable_general_only = general_only;
     for (unsigned q = 0; q < QUEUES; q++) {
