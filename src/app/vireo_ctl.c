@@ -122,6 +122,24 @@ static void worker_print(size_t index, const json_t *worker)
            int_at(worker, "lock_waits"));
 }
 
+// Under a table of VFs: whose VM's memory the card cannot reach.
+static void memory_faults_print(const json_t *vfs)
+{
+    size_t i;
+    json_t *vf;
+
+    json_array_foreach(vfs, i, vf)
+    {
+        const char *fault = json_string_value(json_object_get(vf, "memory_fault"));
+
+        if (fault)
+            printf("VF %" JSON_INTEGER_FORMAT " of port %" JSON_INTEGER_FORMAT
+                   ": no frame will pass: the memory of PID %" JSON_INTEGER_FORMAT
+                   " %s: QEMU needs share=on, libvirt <access mode='shared'/>\n",
+                   int_at(vf, "vf"), int_at(vf, "port"), int_at(vf, "client_pid"), fault);
+    }
+}
+
 static void port_print(const json_t *port)
 {
     static const char *const headings[] = {
@@ -159,6 +177,7 @@ static void port_print(const json_t *port)
         cell_int(table, sum(json_object_get(vf, "messages")));
     }
     table_print(table, stdout);
+    memory_faults_print(json_object_get(port, "vfs"));
     table_destroy(table);
 }
 
@@ -289,6 +308,7 @@ int vireo_vf_list(const struct invocation *inv)
     }
     table_print(table, stdout);
     table_destroy(table);
+    memory_faults_print(list);
     json_decref(list);
     return status;
 }

@@ -24,6 +24,12 @@ enum {
 
 #define VF_VECTORS_MAX 16u
 
+// Of a VM with its RAM at address 0 (x86): what it has there at least, and where its firmware has
+// left something by the time that a driver runs.
+#define RAM_AT_ZERO_BYTES (640u << 10)
+#define LOW_MEMORY_BYTES  (16u << 20)
+#define BLANK_PAGE_BYTES  4096u
+
 struct vm_map {
     uint64_t iova, len_bytes;
     struct mem_region *region;
@@ -35,6 +41,7 @@ struct host_vf {
     char name[32];
     char socket_path[108];
     struct vfiouser_server *server;
+    pid_t client_pid; // while a client is attached
     struct host_vconfig config;
     struct host_domain *domain;
     int dead_fd; // gets a count when memory of the VM's vanished under us
@@ -43,6 +50,8 @@ struct host_vf {
     struct vm_map *maps; // sorted by iova
     unsigned map_count, map_room;
     uint64_t mapped_bytes;
+    const char *memory_fault; // struct host_vf_info
+    bool memory_checked;
 
     int irq_first;
     unsigned vector_count;
@@ -86,6 +95,54 @@ static int map_insert(struct host_vf *vf, unsigned at, const struct vm_map *map)
     return 0;
 }
 
+// ---- Memory that is not shared with us
+//
+// A VM whose memory we do not have starts all the same, and its driver binds; but the card sees
+// other memory than the VM, or none, and no frame passes. Nothing in the protocol tells, so that it
+// is found out, and said once a client.
+
+static void memory_fault_set(struct host_vf *vf, const char *fault)
+{
+    if (!vf->memory_fault)
+        log_limited(LOG_LEVEL_ERROR,
+                    "%s: no frame will pass: the memory of process %d %s: give QEMU -object "
+                    "memory-backend-memfd,id=m,size=…,share=on and -machine memory-backend=m; "
+                    "libvirt: <memoryBacking> with <source type='memfd'/> and <access "
+                    "mode='shared'/>",
+                    vf->name, (int)vf->client_pid, fault);
+    vf->memory_fault = fault;
+}
+
+static bool page_is_blank(const struct host_vf *vf, uint64_t iova)
+{
+    unsigned i = map_find(vf, iova);
+    const uint8_t *page;
+    hpa_t hpa;
+
+    if (i == vf->map_count || vf->maps[i].iova > iova)
+        return true;
+    hpa = mem_region_hpa(vf->maps[i].region);
+    hpa.v += iova - vf->maps[i].iova;
+    page = mem_space_at(vf->place.machine->space, hpa, BLANK_PAGE_BYTES, MEM_READ, NULL);
+    // Blank is what equals itself moved by one, and starts with a zero.
+    return !page || (!page[0] && !memcmp(page, page + 1, BLANK_PAGE_BYTES - 1));
+}
+
+// When the VM first comes to the VF's registers. A file that QEMU maps privately (share=off) is as
+// it was made, while the VM's own copy has at least what the firmware wrote. A client without RAM
+// at address 0 is no such VM.
+static void memory_check(struct host_vf *vf)
+{
+    vf->memory_checked = true;
+    if (!vf->map_count || vf->maps[0].iova || vf->maps[0].len_bytes < RAM_AT_ZERO_BYTES)
+        return;
+    for (uint64_t iova = 0; iova < LOW_MEMORY_BYTES; iova += BLANK_PAGE_BYTES) {
+        if (!page_is_blank(vf, iova))
+            return;
+    }
+    memory_fault_set(vf, "is private to it (share=off)");
+}
+
 static int vf_dma_map(void *dev, const struct vfiouser_dma_map *map)
 {
     struct host_vf *vf = dev;
@@ -98,9 +155,12 @@ static int vf_dma_map(void *dev, const struct vfiouser_dma_map *map)
     if (at < vf->map_count && vf->maps[at].iova < map->iova + map->len_bytes)
         return -EEXIST;
     // Without an fd (a ROM, another device's BAR) there is nothing here to reach it by: DMA to it
-    // faults. QEMU sends such maps and expects success.
-    if (map->fd < 0)
+    // faults. QEMU sends such maps and expects success. What can be written at 0 is the VM's RAM.
+    if (map->fd < 0) {
+        if (!map->iova && map->write)
+            memory_fault_set(vf, "has no file that the card could map");
         return 0;
+    }
     if (!prot)
         return -EINVAL;
     if (vf->map_count == HOST_VF_MAPS_MAX)
@@ -268,6 +328,9 @@ static int vf_attach(void *dev, pid_t client_pid)
         return ret;
     }
     pf_driver_vf_reset(vf->place.pf, vf->place.vf);
+    vf->client_pid = client_pid;
+    vf->memory_fault = NULL;
+    vf->memory_checked = false;
     log_info("%s: assigned to process %d", vf->name, (int)client_pid);
     return 0;
 }
@@ -280,6 +343,7 @@ static void vf_detach(void *dev)
     vf_reset(vf);
     pf_driver_vf_reset(vf->place.pf, vf->place.vf);
     maps_remove(vf, 0, vf->map_count);
+    vf->memory_fault = NULL;
     host_domain_detach(vf->domain, vf->fn.rid);
     host_domain_destroy(vf->domain);
     vf->domain = NULL;
@@ -300,6 +364,8 @@ static int vf_region_read(void *dev, unsigned region, uint64_t offset, void *buf
     }
     if (region > REGION_BAR5 || len_bytes > sizeof value)
         return -EINVAL;
+    if (!vf->memory_checked)
+        memory_check(vf);
     value = pci_mem_read(vf->place.machine->seg, vf->fn.bar[region].addr + offset, len_bytes);
     memcpy(buf, &value, len_bytes);
     return 0;
@@ -323,6 +389,8 @@ static int vf_region_write(void *dev, unsigned region, uint64_t offset, const vo
     if (vf->fn.cap_msix && region == vf->fn.msix_bar)
         return 0;
     memcpy(&value, buf, len_bytes);
+    if (!vf->memory_checked)
+        memory_check(vf);
     pci_mem_write(vf->place.machine->seg, vf->fn.bar[region].addr + offset, len_bytes, value);
     return 0;
 }
@@ -434,6 +502,7 @@ void host_vf_info(struct host_vf *vf, struct host_vf_info *out)
     *out = (struct host_vf_info){
         .rid = vf->fn.rid,
         .client_pid = vfiouser_server_client_pid(vf->server),
+        .memory_fault = vf->memory_fault,
         .dma_maps = vf->map_count,
         .dma_mapped_bytes = vf->mapped_bytes,
         .interrupts = host_irq_raised(vf->place.irqs, (unsigned)vf->irq_first, vf->vector_count),

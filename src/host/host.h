@@ -53,6 +53,9 @@ struct host_vf_info {
     rid_t rid;
     char socket_path[108];
     pid_t client_pid; // 0: free
+    // How the client's memory is out of the card's reach, "is private to it", as far as that can be
+    // told; NULL: nothing is known against it.
+    const char *memory_fault;
     uint64_t dma_maps, dma_mapped_bytes;
     struct pci_dma_counts dma;
     struct vfiouser_counts messages;

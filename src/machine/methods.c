@@ -63,14 +63,14 @@ static json_t *vf_json(struct machine *m, unsigned port, unsigned vf,
     json_t *out;
 
     pf_driver_vf_state(host_port_pf(machine_host(m), port), vf, &state);
-    out = json_pack("{s:i, s:i, s:o, s:o, s:i, s:i, s:b, s:b, s:b, s:s, s:s, s:i, s:b, s:s, s:i}",
-                    "port", (int)port, "vf", (int)vf, "rid", rid_json(info->rid), "mac",
-                    mac_json(state.mac), "vlan", policy->vlan, "qos", policy->qos, "spoofchk",
-                    (int)policy->spoof_check, "trust", (int)policy->trusted, "link",
-                    (int)policy->link_up, "doorbells", doorbells_name(config->doorbells[vf]),
-                    "socket", info->socket_path, "client_pid", (int)info->client_pid, "up",
-                    (int)state.up, "mailbox_api", card_config_api_name(state.api), "frame_bytes",
-                    state.mtu_frame_bytes);
+    out = json_pack(
+        "{s:i, s:i, s:o, s:o, s:i, s:i, s:b, s:b, s:b, s:s, s:s, s:i, s:s?, s:b, s:s, s:i}", "port",
+        (int)port, "vf", (int)vf, "rid", rid_json(info->rid), "mac", mac_json(state.mac), "vlan",
+        policy->vlan, "qos", policy->qos, "spoofchk", (int)policy->spoof_check, "trust",
+        (int)policy->trusted, "link", (int)policy->link_up, "doorbells",
+        doorbells_name(config->doorbells[vf]), "socket", info->socket_path, "client_pid",
+        (int)info->client_pid, "memory_fault", info->memory_fault, "up", (int)state.up,
+        "mailbox_api", card_config_api_name(state.api), "frame_bytes", state.mtu_frame_bytes);
     card_json_count(out, "mailbox_requests", state.requests);
     card_json_count(out, "mailbox_nacks", state.nacks);
     return out;

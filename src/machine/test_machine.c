@@ -6,9 +6,12 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +19,7 @@
 #include "machine/methods.h"
 #include "machine/run_dir.h"
 #include "mem/space.h"
+#include "vfiouser/client.h"
 
 static const char two_ports[] =
     "seed = \"test\"; ports = ("
@@ -82,6 +86,112 @@ static int method(const char *name, json_t *params, json_t **result)
     json_decref(params);
     json_decref(dropped);
     return ret;
+}
+
+// ---- Memory that is not shared
+
+// A client's memory, all of it in one file.
+struct client_memory {
+    uint64_t iova, len_bytes;
+    bool has_file, writable, is_blank;
+    const char *fault; // what is said of it; NULL: nothing
+};
+
+// The client's process: attaches to VF 0, maps, reads a register, tells, and stays until it is
+// killed.
+static void client_run(const struct client_memory *memory, int told_fd)
+{
+    char path[sizeof dir + 32];
+    struct vfiouser_client *client = NULL;
+    int fd = memory->has_file ? memfd_create("memory", MFD_CLOEXEC) : -1;
+    uint32_t value;
+    bool ok;
+
+    snprintf(path, sizeof path, "%s/port0-vf0.sock", dir);
+    ok = !vfiouser_client_open(path, &client, error, sizeof error);
+    if (ok && fd >= 0)
+        ok = !ftruncate(fd, (off_t)memory->len_bytes) &&
+             (memory->is_blank || pwrite(fd, "x", 1, (off_t)memory->len_bytes - 1) == 1);
+    ok = ok &&
+         !vfiouser_client_dma_map(client, memory->iova, memory->len_bytes, fd, 0, true,
+                                  memory->writable) &&
+         !vfiouser_client_read(client, 0, 8, &value, sizeof value) &&
+         !vfiouser_client_read(client, 0, 8, &value, sizeof value);
+    if (write(told_fd, ok ? "y" : "n", 1) != 1)
+        _exit(1);
+    pause();
+    _exit(0);
+}
+
+static json_t *vf0_of(json_t *ports)
+{
+    json_t *port = json_array_get(json_object_get(ports, "ports"), 0);
+
+    return json_array_get(json_object_get(port, "vfs"), 0);
+}
+
+static void expect_fault(const struct client_memory *memory)
+{
+    struct pollfd told = {.events = POLLIN};
+    json_t *stats = NULL;
+    const char *fault;
+    char answer = 0;
+    int fds[2];
+    pid_t pid;
+
+    assert_int_equal(pipe(fds), 0);
+    pid = fork();
+    if (!pid)
+        client_run(memory, fds[1]);
+    close(fds[1]);
+    told.fd = fds[0];
+    while (poll(&told, 1, 0) == 0)
+        sd_event_run(loop, 20000);
+    assert_int_equal(read(fds[0], &answer, 1), 1);
+    close(fds[0]);
+    assert_int_equal(answer, 'y');
+    assert_int_equal(method("stats", NULL, &stats), 0);
+    assert_int_equal(json_integer_value(json_object_get(vf0_of(stats), "client_pid")), pid);
+    fault = json_string_value(json_object_get(vf0_of(stats), "memory_fault"));
+    if (memory->fault)
+        assert_string_equal(fault ? fault : "nothing", memory->fault);
+    else
+        assert_null(fault);
+    json_decref(stats);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    do {
+        sd_event_run(loop, 20000);
+        assert_int_equal(method("stats", NULL, &stats), 0);
+        pid = (pid_t)json_integer_value(json_object_get(vf0_of(stats), "client_pid"));
+        assert_true(pid || json_is_null(json_object_get(vf0_of(stats), "memory_fault")));
+        json_decref(stats);
+    } while (pid);
+}
+
+static void test_memory_not_shared(void **state)
+{
+    static const char fileless[] = "has no file that the card could map";
+    static const char apart[] = "is private to it (share=off)";
+    static const struct client_memory rows[] = {
+        {0, 32 << 20, false, true, true, fileless},
+        {0, 640 << 10, false, true, true, fileless},
+        {0, 640 << 10, false, false, true, NULL},        // a ROM
+        {0xfd000000, 16 << 20, false, true, true, NULL}, // another device's BAR
+        {0, 32 << 20, true, true, true, apart},
+        {0, 640 << 10, true, true, true, apart},
+        {0, 32 << 20, true, true, false, apart}, // what is not low does not count
+        {0, 16 << 20, true, true, false, NULL},  // its last byte is
+        {0, 640 << 10, true, true, false, NULL},
+        {0, (640 << 10) - 4096, true, true, true, NULL}, // no VM
+        {1ull << 32, 32 << 20, true, true, true, NULL},  // a driver's program
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        print_message("row %u\n", i);
+        expect_fault(&rows[i]);
+    }
 }
 
 static void test_stats(void **state)
@@ -322,15 +432,11 @@ int main(void)
 {
 #define WITH_MACHINE(test) cmocka_unit_test_setup_teardown(test, machine_up, machine_down)
     const struct CMUnitTest tests[] = {
-        WITH_MACHINE(test_stats),
-        WITH_MACHINE(test_sockets_are_there),
-        WITH_MACHINE(test_vf_set),
-        WITH_MACHINE(test_vf_set_refused),
-        WITH_MACHINE(test_pci),
-        WITH_MACHINE(test_vf_list_and_the_rest),
-        cmocka_unit_test(test_macs_are_the_same_again),
-        cmocka_unit_test(test_not_created),
-        cmocka_unit_test(test_run_dir),
+        WITH_MACHINE(test_memory_not_shared),    WITH_MACHINE(test_stats),
+        WITH_MACHINE(test_sockets_are_there),    WITH_MACHINE(test_vf_set),
+        WITH_MACHINE(test_vf_set_refused),       WITH_MACHINE(test_pci),
+        WITH_MACHINE(test_vf_list_and_the_rest), cmocka_unit_test(test_macs_are_the_same_again),
+        cmocka_unit_test(test_not_created),      cmocka_unit_test(test_run_dir),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -166,4 +166,5 @@ def main():
                         stream.close()
 
 
-main()
+if __name__ == "__main__":
+    main()
