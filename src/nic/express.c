@@ -9,16 +9,13 @@
 #include "nic/express_batch.h"
 #include "nic/port.h"
 
-#define ETHER_HEADER_LEN 14u
-#define IPV6_HEADER_LEN  40u
-#define ETHERTYPE_IPV4   0x0800u
-#define ETHERTYPE_IPV6   0x86ddu
-
 #define RECEIVERS 8u // that a run has taken at once
 
 #define FIRST_BATCH 8u // frames, where the last run ended early: fewer are looked at in vain
 
 #define KERNELS_FROM 4u // frames: for fewer no kernel is asked
+
+#define UNTAGGED 0u // see path.h
 
 // What this processor has; NULL: nothing of the kind. Set before main(), changed by the test alone.
 static const struct nic_express_kernels *kernels;
@@ -39,153 +36,20 @@ static __attribute__((constructor)) void choose_kernels(void)
     nic_express_use_kernels(true);
 }
 
-// What of a frame decides about it, by the kind of frame: addresses and type; for IP also version,
-// header length, fragment and protocol, addresses, and the ports where RSS looks at them.
-static const uint8_t mask_other[NIC_EXPRESS_KEY_LEN] = {[0 ... 13] = 0xff};
-static const uint8_t mask_ipv4[NIC_EXPRESS_KEY_LEN] = {
-    [0 ... 14] = 0xff, [20] = 0x3f, [21] = 0xff, [23] = 0xff, [26 ... 33] = 0xff};
-static const uint8_t mask_ipv4_ports[NIC_EXPRESS_KEY_LEN] = {
-    [0 ... 14] = 0xff, [20] = 0x3f, [21] = 0xff, [23] = 0xff, [26 ... 37] = 0xff};
-static const uint8_t mask_ipv6[NIC_EXPRESS_KEY_LEN] = {
-    [0 ... 13] = 0xff, [14] = 0xf0, [20] = 0xff, [22 ... 53] = 0xff};
-static const uint8_t mask_ipv6_ports[NIC_EXPRESS_KEY_LEN] = {
-    [0 ... 13] = 0xff, [14] = 0xf0, [20] = 0xff, [22 ... 57] = 0xff};
-
 // A run of frames from one queue. What it was last busy with is what it probably needs next.
 struct run {
     struct nic_port *port;
     struct nic_txq *q;
     unsigned queue, pool; // the sender's
     const struct dma_port *dma;
-    struct dma_run from;                 // where the sender's buffers are
-    const struct nic_express_flow *flow; // the last frame's
+    struct dma_run from;         // where the sender's buffers are
+    const struct nic_path *path; // the last frame's
     struct nic_tx_sums *sums;
     unsigned receiver_count, receivers_max;
     struct nic_express_receiver *last; // NULL while there is none
     struct nic_express_receiver receiver[RECEIVERS];
     struct nic_express_batch batch;
 };
-
-static uint32_t be16_at(const uint8_t *p)
-{
-    uint16_t v;
-
-    memcpy(&v, p, sizeof v);
-    return be16toh(v);
-}
-
-// --- flows --------------------------------------------------------------------------------------
-
-// 16 bytes of what differs from the flow, where it counts. Vectors of 16 bytes are what every
-// processor of the kind has.
-typedef uint64_t vector __attribute__((vector_size(16)));
-
-static inline vector differing(const struct nic_express_flow *flow, const uint8_t *head, size_t at)
-{
-    vector a, b, mask;
-
-    memcpy(&a, head + at, sizeof a);
-    memcpy(&b, flow->key + at, sizeof b);
-    memcpy(&mask, flow->mask + at, sizeof mask);
-    return (a ^ b) & mask;
-}
-
-static inline bool matches(const struct nic_express_flow *flow, const uint8_t *head)
-{
-    vector d = differing(flow, head, 0) | differing(flow, head, 16) | differing(flow, head, 32) |
-               differing(flow, head, 48);
-
-    return !(d[0] | d[1]);
-}
-
-// Sets the flow's mask by what the frame is. False where what becomes of it cannot be told from its
-// first bytes alone.
-static bool choose_mask(struct nic_express_flow *flow, const struct nic_frame *frame)
-{
-    uint32_t ethertype = be16_at(frame->head + 12), rest;
-    bool ports = frame->rss_type != HW_RSS_TYPE_NONE && frame->rss_type != HW_RSS_TYPE_IPV4 &&
-                 frame->rss_type != HW_RSS_TYPE_IPV6;
-
-    flow->mask = mask_other;
-    flow->ip_version = 0;
-    if (ethertype != ETHERTYPE_IPV4 && ethertype != ETHERTYPE_IPV6)
-        return true;
-    flow->ip_version = ethertype == ETHERTYPE_IPV4 ? 4 : 6;
-    if (flow->ip_version == 4)
-        flow->mask = ports ? mask_ipv4_ports : mask_ipv4;
-    else
-        flow->mask = ports ? mask_ipv6_ports : mask_ipv6;
-    flow->ip_len_min = (uint16_t)(frame->l4_offset - ETHER_HEADER_LEN);
-    rest = frame->packet_type & ~(HW_RXI_TYPE_IPV4 | HW_RXI_TYPE_IPV6);
-    if (rest == HW_RXI_TYPE_TCP)
-        flow->ip_len_min += 20;
-    else if (rest == HW_RXI_TYPE_SCTP)
-        flow->ip_len_min += 12;
-    else if (rest == HW_RXI_TYPE_UDP)
-        flow->ip_len_min += 8;
-    else
-        return false;
-    return true;
-}
-
-// Asks the tables what becomes of a frame, and remembers it.
-static bool learn(const struct run *r, struct nic_express_flow *flow, const uint8_t *head,
-                  uint32_t len)
-{
-    const struct nic_derived *t = &r->port->derived;
-    struct nic_destinations to = {0};
-    struct nic_frame frame;
-    unsigned pool;
-
-    frame.head_len = len < NIC_FRAME_HEAD_LEN ? len : NIC_FRAME_HEAD_LEN;
-    memcpy(frame.head, head, frame.head_len);
-    frame.len_bytes = len;
-    frame.source_pool = (int)r->pool;
-    frame.has_vlan = false;
-    frame.span_count = 0;
-    memcpy(flow->key, head, sizeof flow->key);
-    flow->version = t->version;
-    flow->queue = NIC_EXPRESS_NOT;
-    flow->mask = mask_other; // what is said of these addresses and type
-    if (nic_frame_take_vlan(&frame, t->vlan_ethertype))
-        return true;
-    nic_frame_parse(&frame);
-    nic_rss_classify(&t->rss, &frame);
-    nic_switch_decide(t, &frame, &to);
-    if (to.spoofed || to.uplink || !to.pools || (to.pools & (to.pools - 1)))
-        return true;
-    if (!choose_mask(flow, &frame)) {
-        flow->version = 0;
-        return false;
-    }
-    pool = (unsigned)__builtin_ctzll(to.pools);
-    flow->queue = (uint16_t)(pool * t->queues_per_pool +
-                             nic_rss_queue(&t->rss, &frame, t->rss_queue_mask[pool]));
-    flow->rx_low = frame.packet_type;
-    if (t->hash_reported)
-        flow->rx_low |= frame.rss_type | (uint64_t)frame.rss_hash << 32;
-    // The verdict on an IPv4 header's checksum is each frame's own.
-    flow->rx_status = HW_RXS_DD | HW_RXS_EOP | HW_RXS_LB | (frame.rx_status & HW_RXS_IPCS);
-    return true;
-}
-
-// The flow of a frame that is not of the last one's. NULL where it cannot go this way.
-static const struct nic_express_flow *find_flow(const struct run *r, const uint8_t *head,
-                                                uint32_t len)
-{
-    uint32_t ethertype = be16_at(head + 12), hash = head[5];
-    struct nic_express_flow *flow;
-
-    if (ethertype == ETHERTYPE_IPV4)
-        hash ^= head[29] ^ head[33] ^ head[35] ^ (uint32_t)head[37] << 1;
-    else if (ethertype == ETHERTYPE_IPV6)
-        hash ^= head[37] ^ head[53] ^ head[55] ^ (uint32_t)head[57] << 1;
-    flow = &r->q->express[(hash ^ hash >> 5) % NIC_EXPRESS_FLOWS];
-    if ((flow->version != r->port->derived.version || !matches(flow, head)) &&
-        !learn(r, flow, head, len))
-        return NULL;
-    return flow->queue != NIC_EXPRESS_NOT ? flow : NULL;
-}
 
 // --- receivers ----------------------------------------------------------------------------------
 
@@ -318,26 +182,28 @@ static inline bool find_one(struct run *r, uint32_t i)
     struct nic_express_batch *b = &r->batch;
 
     memcpy(b->head[i], b->data[i], NIC_EXPRESS_HEAD_LEN);
-    if (unlikely(!r->flow || !matches(r->flow, b->head[i]))) {
-        const struct nic_express_flow *flow = find_flow(r, b->head[i], b->len[i]);
+    if (unlikely(!r->path || !nic_path_matches(r->path, b->head[i], UNTAGGED))) {
+        const struct nic_path *path =
+            nic_path_find(&r->port->derived, r->q->paths, (int)r->pool, b->head[i],
+                          NIC_EXPRESS_HEAD_LEN, b->len[i], UNTAGGED);
 
-        if (!flow)
+        if (!path || path->queue == NIC_PATH_CABLE)
             return false;
-        r->flow = flow;
+        r->path = path;
     }
-    return nic_express_decide(b, i, r->flow);
+    return nic_express_decide(b, i, r->path);
 }
 
 static uint32_t find(struct run *r, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        const struct nic_express_flow *flow = r->flow;
+        const struct nic_path *path = r->path;
 
         if (!find_one(r, i))
             return i;
-        // A frame of the last one's flow is seldom the last of it.
-        if (kernels && (r->flow == flow || !flow))
-            i = kernels->find(&r->batch, r->flow, i + 1, count) - 1;
+        // A frame of the last one's path is seldom the last on it.
+        if (kernels && (r->path == path || !path))
+            i = kernels->find(&r->batch, r->path, i + 1, count) - 1;
     }
     return count;
 }
@@ -467,7 +333,7 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
     r.port = port;
     r.q = q;
     r.queue = queue;
-    r.flow = NULL;
+    r.path = NULL;
     r.sums = sums;
     r.receiver_count = 0;
     // With other workers about, one function's rings at a time (lane.h).
@@ -482,5 +348,6 @@ uint32_t nic_express_send(struct nic_port *port, unsigned queue, const struct hw
     } while (done == most && sent < count);
     leave_receivers(&r);
     q->express_ended = sent < count;
+    q->express_frames += sent;
     return sent;
 }

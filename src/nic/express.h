@@ -18,23 +18,6 @@
 
 struct nic_port;
 
-#define NIC_EXPRESS_FLOWS   32u // remembered by a transmit queue, direct-mapped; a power of two
-#define NIC_EXPRESS_KEY_LEN 64u // of a frame: Ethernet, IPv6 and ports
-
-// What became of a frame: true of all frames that are the same in what `mask` covers, as long as
-// the tables are.
-struct nic_express_flow {
-    uint8_t key[NIC_EXPRESS_KEY_LEN]; // the frame's first bytes
-    const uint8_t *mask;              // which bits of them count
-    uint64_t version;                 // of the tables; 0 in an empty entry
-    uint64_t rx_low;                  // receive descriptor: packet type, RSS type and hash
-    uint32_t rx_status;
-    uint16_t queue; // the receiver's; NIC_EXPRESS_NOT where the frame has to go the general way
-    uint16_t ip_version; // 4, 6, or 0 where it is no IP
-    uint16_t ip_len_min; // IP and L4 header
-};
-#define NIC_EXPRESS_NOT UINT16_MAX
-
 // Sends the first of the `count` packets at desc[0] that queue `queue` has copied from its ring, up
 // to one that cannot go this way. Adds them to *sums; returns how many. The worker, inside the
 // gate; nic_rxq_flush() follows.

@@ -76,10 +76,10 @@ static VECTOR uint32_t decode(struct nic_express_batch *b, const struct dma_run 
     return i;
 }
 
-static VECTOR uint32_t find(struct nic_express_batch *b, const struct nic_express_flow *flow,
+static VECTOR uint32_t find(struct nic_express_batch *b, const struct nic_path *path,
                             uint32_t first, uint32_t end)
 {
-    __m512i key = _mm512_loadu_si512(flow->key), mask = _mm512_loadu_si512(flow->mask);
+    __m512i key = _mm512_loadu_si512(path->key), mask = _mm512_loadu_si512(path->mask);
     uint32_t i = first;
 
     for (; i < end; i++) {
@@ -87,7 +87,7 @@ static VECTOR uint32_t find(struct nic_express_batch *b, const struct nic_expres
 
         _mm512_store_si512(b->head[i], head);
         if (_mm512_test_epi64_mask(_mm512_xor_si512(head, key), mask) ||
-            !nic_express_decide(b, i, flow))
+            !nic_express_decide(b, i, path))
             break;
     }
     return i;

@@ -21,10 +21,11 @@
 #include "base/bits.h"
 #include "mem/dma.h"
 #include "nic/express.h"
+#include "nic/path.h"
 #include "nic/rxq.h"
 
 #define NIC_EXPRESS_BATCH    32u // frames
-#define NIC_EXPRESS_HEAD_LEN NIC_EXPRESS_KEY_LEN
+#define NIC_EXPRESS_HEAD_LEN NIC_PATH_KEY_LEN
 
 // Commands and options of a descriptor in one word, and what they are where the card has to do
 // nothing but to send one buffer.
@@ -58,41 +59,18 @@ struct nic_express_receiver {
     struct nic_rx_words words[NIC_EXPRESS_BATCH + NIC_RX_PENDING_MAX];
 };
 
-// Whether the lengths of an IP packet of a known flow fit the frame, as nic_frame_parse() has it;
-// if so, adds its verdict on the header's checksum to *status.
-static inline bool nic_express_check_ip(const struct nic_express_flow *flow, const uint8_t *head,
-                                        uint32_t len, uint32_t *status)
-{
-    uint16_t ip_len_be;
-    uint32_t word[5], ip_len;
-    uint64_t sum;
-
-    if (flow->ip_version == 4) {
-        memcpy(&ip_len_be, head + 16, sizeof ip_len_be);
-        ip_len = be16toh(ip_len_be);
-        memcpy(word, head + 14, sizeof word);
-        sum = (uint64_t)word[0] + word[1] + word[2] + word[3] + word[4];
-        // In ones' complement all ones is zero: the sum of a good header is a multiple of that.
-        if (sum % 0xffff)
-            *status |= HW_RXE_IPE;
-    } else {
-        memcpy(&ip_len_be, head + 18, sizeof ip_len_be);
-        ip_len = be16toh(ip_len_be) + 40u;
-    }
-    return ip_len >= flow->ip_len_min && ip_len <= len - 14;
-}
-
-// Frame `i`, its head taken, is of this flow: what becomes of it, by value, since the next frame of
-// the batch may need the flow's place. False where that is not the flow's to tell.
+// Frame `i`, its head taken, is on this path: what becomes of it, by value, since the next frame of
+// the batch may need the path's place. False where that is not the path's to tell.
 static inline bool nic_express_decide(struct nic_express_batch *b, uint32_t i,
-                                      const struct nic_express_flow *flow)
+                                      const struct nic_path *path)
 {
-    uint32_t status = flow->rx_status;
+    uint32_t status = path->rx_status, l3_end;
 
-    if (flow->ip_version && unlikely(!nic_express_check_ip(flow, b->head[i], b->len[i], &status)))
+    if (path->ip_version &&
+        unlikely(!nic_path_check_ip(path, b->head[i], b->len[i], &status, &l3_end)))
         return false;
-    b->queue[i] = flow->queue;
-    b->words[i] = (struct nic_rx_words){flow->rx_low, status | (uint64_t)b->len[i] << 32};
+    b->queue[i] = path->queue;
+    b->words[i] = (struct nic_rx_words){path->rx_low, status | (uint64_t)b->len[i] << 32};
     return true;
 }
 
@@ -102,9 +80,9 @@ static inline bool nic_express_decide(struct nic_express_batch *b, uint32_t i,
 struct nic_express_kernels {
     uint32_t (*decode)(struct nic_express_batch *b, const struct dma_run *from,
                        const struct hw_tx_data_desc *desc, uint32_t first, uint32_t end);
-    // As long as they are of this flow.
-    uint32_t (*find)(struct nic_express_batch *b, const struct nic_express_flow *flow,
-                     uint32_t first, uint32_t end);
+    // As long as they are on this path.
+    uint32_t (*find)(struct nic_express_batch *b, const struct nic_path *path, uint32_t first,
+                     uint32_t end);
     // As long as they go to this receiver.
     uint32_t (*assign)(struct nic_express_batch *b, struct nic_express_receiver *to, uint32_t first,
                        uint32_t end);

@@ -9,7 +9,6 @@
 #include <stdint.h>
 
 #include "mem/address.h"
-#include "nic/express.h"
 #include "nic/path.h"
 #include "nic/rate.h"
 #include "nic/switch.h"
@@ -45,9 +44,10 @@ struct nic_txq {
         bool uplink_done;
     } resume;
     struct nic_flow flows[NIC_FLOWS]; // decisions of late, see switch.h
-    struct nic_path paths[NIC_PATHS]; // and see path.h
-    struct nic_express_flow express[NIC_EXPRESS_FLOWS];
-    bool express_ended; // its last run, before all had been sent
+    struct nic_path
+        paths[NIC_PATHS];    // of untagged packets, and those that the card tags; see path.h
+    uint64_t express_frames; // that went by the express lane
+    bool express_ended;      // its last run, before all had been sent
     bool general_only; // no short ways: set by the test that compares both ways, by nobody else
 };
 
