@@ -232,28 +232,38 @@ static void entry_take(struct bench_entry *entry, unsigned round, const struct b
     entry->frames += sample->frames;
 }
 
-// The first sample that is not contended. Where there is none, and only if that was asked for, the
-// least contended one.
+// The first sample that is not contended, or spoilt by something else. Where there is none, and
+// only if that was asked for, the least contended one. One that is spoilt in each try is no
+// accident: it ends the entry.
 static void entry_sample(struct bench_run *run, struct bench_entry *entry, unsigned round)
 {
     unsigned tries = in_hurry(run) ? HURRY_TRIES : TRIES_A_SAMPLE;
     struct bench_sample sample, best = {.wait_share = HUGE_VAL};
+    unsigned spoilt = 0;
 
     for (unsigned attempt = 0; attempt < tries; attempt++) {
-        if (bench_subject_run(run->subject[entry->who], run->options.sample_ms, &sample, entry->why,
-                              sizeof entry->why))
+        int ret = bench_subject_run(run->subject[entry->who], run->options.sample_ms, &sample,
+                                    entry->why, sizeof entry->why);
+
+        if (ret && ret != -EAGAIN)
             return;
+        spoilt += ret == -EAGAIN;
         // What is checked is right or wrong, however long it took.
-        if (!bench_is_contended(sample.wait_share) || !strcmp(entry->shape.mode, "verify")) {
+        if (!ret &&
+            (!bench_is_contended(sample.wait_share) || !strcmp(entry->shape.mode, "verify"))) {
+            entry->why[0] = 0;
             entry_take(entry, round, &sample);
             return;
         }
         entry->contended++;
         if (!run->options.smoke)
             usleep(AFTER_CONTENDED_MS * 1000);
-        if (sample.wait_share < best.wait_share)
+        if (!ret && sample.wait_share < best.wait_share)
             best = sample;
     }
+    if (spoilt == tries)
+        return;
+    entry->why[0] = 0;
     if (run->options.contended_ok) {
         entry->contended--;
         entry->doubtful++;

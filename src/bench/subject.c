@@ -89,7 +89,7 @@ static int refusal(const char *line, char *why, size_t why_len)
     static const struct {
         const char *word;
         int error;
-    } words[] = {{"missing", -ENOENT}, {"no", -ENOTSUP}, {"failed", -EIO}};
+    } words[] = {{"missing", -ENOENT}, {"no", -ENOTSUP}, {"again", -EAGAIN}, {"failed", -EIO}};
 
     for (unsigned i = 0; line && i < sizeof words / sizeof words[0]; i++) {
         const char *text = after_word(line, words[i].word);
@@ -218,7 +218,7 @@ static void answer_run(const struct bench_subject_ops *ops, void *ctx, const cha
     if (sscanf(line, "run %u", &ms) == 1)
         ret = ops->run(ctx, ms, &sample, why, sizeof why);
     if (ret)
-        printf("failed %s\n", why[0] ? why : strerror(-ret));
+        printf("%s %s\n", ret == -EAGAIN ? "again" : "failed", why[0] ? why : strerror(-ret));
     else
         printf("frames %" PRIu64 " ns %" PRIu64 " wait %.4f value %.6f\n", sample.frames, sample.ns,
                sample.wait_share, sample.value);

@@ -5,7 +5,8 @@
 //
 //     it says at first            ready | missing WHY | failed WHY
 //     shape MODE SIZE RING        ok | no WHY (it cannot do that) | failed WHY
-//     run MS                      frames N ns N wait SHARE [value X] | failed WHY
+//     run MS                      frames N ns N wait SHARE [value X] | again WHY (it was spoilt,
+//                                 perhaps by something on the machine) | failed WHY
 //     end                         it cleans up and goes; so it does at the end of its input
 //
 // SIZE: bytes of a frame without FCS, 0 for the mix. RING: descriptors. SHARE: how long the worst
@@ -44,8 +45,8 @@ struct bench_subject;
 // -errno, and a sentence in `why`.
 int bench_subject_start(char *const argv[], struct bench_subject **out, char *why, size_t why_len);
 void bench_subject_end(struct bench_subject *subject); // waits until it is gone; NULL is fine
-// 0; -ENOTSUP: not this shape; -EIO: it failed, and so does all else until the next shape. With a
-// sentence in `why`.
+// 0; -ENOTSUP: not this shape; -EAGAIN: this sample is none, the next may be; -EIO: it failed, and
+// so does all else until the next shape. With a sentence in `why`.
 int bench_subject_shape(struct bench_subject *subject, const struct bench_shape *shape, char *why,
                         size_t why_len);
 int bench_subject_run(struct bench_subject *subject, unsigned ms, struct bench_sample *out,

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -448,6 +449,54 @@ static void test_subject_dies(void **state)
     bench_subject_end(s);
 }
 
+// One round of one entry, whose subject answers the six runs it may be asked for with `answers`.
+static struct bench_entry round_of(const char *answers, bool contended_ok)
+{
+    const struct bench_options options = {
+        .rounds = 1, .sample_ms = 5, .smoke = true, .contended_ok = contended_ok};
+    struct bench_entry entry;
+    struct bench_run run;
+    char script[512];
+
+    assert_int_equal(bench_run_init(&run, &options), 0);
+    bench_group_add(bench_group_new(&run, "made up", 1), BENCH_SCALE, "m", 64, 256);
+    snprintf(script, sizeof script,
+             "echo ready; read l; echo ok; for a in %s; do read l; "
+             "echo $a | tr _ ' '; done; read l",
+             answers);
+    assert_int_equal(start_shell(script, &run.subject[BENCH_SCALE], run.why[BENCH_SCALE]), 0);
+    bench_run_measure(&run);
+    entry = run.group[0].entry[0];
+    bench_run_end(&run);
+    return entry;
+}
+
+#define GOOD      "frames_10_ns_1000_wait_0.01 "
+#define CONTENDED "frames_20_ns_1000_wait_0.5 "
+#define SPOILT    "again_frames_were_lost "
+
+static void test_spoilt_samples_are_repeated(void **state)
+{
+    struct bench_entry entry = round_of(SPOILT CONTENDED SPOILT GOOD, false);
+
+    (void)state;
+    assert_true(entry.mpps[0] == 10 && entry.contended == 3 && !entry.why[0]);
+    // None was good: no sample, but the next round may have one.
+    entry = round_of(SPOILT SPOILT CONTENDED SPOILT SPOILT SPOILT, false);
+    assert_true(!bench_is_sample(entry.mpps[0]) && entry.contended == 6 && !entry.why[0]);
+    entry = round_of(SPOILT SPOILT CONTENDED SPOILT SPOILT SPOILT, true);
+    assert_true(entry.mpps[0] == 20 && entry.contended == 5 && entry.doubtful == 1);
+    // Each time: no accident.
+    for (unsigned contended_ok = 0; contended_ok < 2; contended_ok++) {
+        entry = round_of(SPOILT SPOILT SPOILT SPOILT SPOILT SPOILT, contended_ok);
+        assert_false(bench_is_sample(entry.mpps[0]));
+        assert_int_equal(entry.doubtful, 0);
+        assert_string_equal(entry.why, "frames were lost");
+    }
+    entry = round_of("failed_for_good", false);
+    assert_string_equal(entry.why, "for good");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -469,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_subject),
         cmocka_unit_test(test_subject_missing),
         cmocka_unit_test(test_subject_dies),
+        cmocka_unit_test(test_spoilt_samples_are_repeated),
     };
 
     signal(SIGPIPE, SIG_IGN);
