@@ -77,17 +77,9 @@ static bool is_wanted(const struct bench_options *options, const struct single *
     return options->full || !single->full;
 }
 
-// NULL: not wanted (options.only).
-static struct bench_group *start(struct bench_run *run, const char *title, unsigned rounds)
-{
-    if (run->options.only && !strstr(title, run->options.only))
-        return NULL;
-    return bench_group_new(run, title, rounds);
-}
-
 static void plan_headline(struct bench_run *run, uint32_t size_bytes, unsigned ring)
 {
-    struct bench_group *group = start(run, BENCH_TITLE_HEADLINE, run->options.rounds);
+    struct bench_group *group = bench_group_new(run, BENCH_TITLE_HEADLINE, run->options.rounds);
 
     if (!group)
         return;
@@ -101,7 +93,7 @@ static void plan_headline(struct bench_run *run, uint32_t size_bytes, unsigned r
 static void plan_pair(struct bench_run *run, const char *title, enum bench_who who,
                       const char *mode, enum bench_who other, const char *other_mode)
 {
-    struct bench_group *group = start(run, title, run->options.rounds);
+    struct bench_group *group = bench_group_new(run, title, run->options.rounds);
 
     bench_group_add(group, who, mode, 64, BENCH_RING_SMALL);
     if (other < BENCH_WHO_COUNT)
@@ -115,7 +107,7 @@ static unsigned few(const struct bench_run *run)
 
 static void plan_single(struct bench_run *run, const struct single *single)
 {
-    struct bench_group *group = start(run, single->title, few(run));
+    struct bench_group *group = bench_group_new(run, single->title, few(run));
 
     bench_group_add(group, BENCH_CARD, single->mode, single->size_bytes, single->ring);
 }
@@ -140,7 +132,7 @@ static unsigned load_count(const struct bench_options *options)
 static void plan_guests(struct bench_run *run)
 {
     for (unsigned i = 0; i < load_count(&run->options); i++) {
-        struct bench_group *group = start(run, loads[i].title, few(run));
+        struct bench_group *group = bench_group_new(run, loads[i].title, few(run));
 
         for (unsigned k = 0; k < BENCH_GUEST_RUNS; k++) {
             char mode[BENCH_MODE_LEN];
@@ -155,7 +147,7 @@ static void plan_guests(struct bench_run *run)
 // Two workers and one, round by round.
 static void plan_workers(struct bench_run *run, const char *title, const char *kind)
 {
-    struct bench_group *group = start(run, title, run->options.rounds);
+    struct bench_group *group = bench_group_new(run, title, run->options.rounds);
 
     for (unsigned count = 2; count; count--) {
         char mode[BENCH_MODE_LEN];
@@ -163,6 +155,21 @@ static void plan_workers(struct bench_run *run, const char *title, const char *k
         snprintf(mode, sizeof mode, "%s-%u", kind, count);
         bench_group_add(group, BENCH_WORKERS, mode, 64, BENCH_RING_SMALL);
     }
+}
+
+// Keeps the groups that were asked for.
+static void pick_groups(struct bench_run *run)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; run->options.only && i < run->group_count; i++) {
+        char name[BENCH_NAME_LEN];
+
+        if (strstr(bench_group_name(&run->group[i], name), run->options.only))
+            run->group[kept++] = run->group[i];
+    }
+    if (run->options.only)
+        run->group_count = kept;
 }
 
 void bench_plan_make(struct bench_run *run)
@@ -188,4 +195,5 @@ void bench_plan_make(struct bench_run *run)
         plan_workers(run, BENCH_TITLE_WORKERS_SINK, "workers-sink");
         plan_workers(run, BENCH_TITLE_WORKERS_GUESTS, "workers-guests");
     }
+    pick_groups(run);
 }

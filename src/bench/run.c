@@ -182,22 +182,30 @@ static uint64_t left_ms(const struct bench_run *run, const struct bench_group *n
     return bench_estimate_left_ms(left_ms, done_ms, (clock_now_ns() - run->start_ns) / NS_PER_MS);
 }
 
+const char *bench_group_name(const struct bench_group *group, char out[BENCH_NAME_LEN])
+{
+    const struct bench_shape *shape = &group->entry[0].shape;
+    char size[24] = "IMIX";
+
+    if (shape->size_bytes)
+        snprintf(size, sizeof size, "%u bytes", shape->size_bytes);
+    snprintf(out, BENCH_NAME_LEN, "%s, %s, ring %u", group->title, size, shape->ring);
+    return out;
+}
+
 // `what`: who is at it; NULL: the group begins.
 static void progress(const struct bench_run *run, const struct bench_group *group, unsigned round,
                      const char *what)
 {
-    const struct bench_shape *shape = &group->entry[0].shape;
-    char size[24] = "IMIX", left[BENCH_ESTIMATE_TEXT_LEN];
+    char name[BENCH_NAME_LEN], left[BENCH_ESTIMATE_TEXT_LEN];
     bool terminal = isatty(STDERR_FILENO);
 
     if (!terminal && what)
         return;
-    if (shape->size_bytes)
-        snprintf(size, sizeof size, "%u bytes", shape->size_bytes);
     bench_estimate_text(left_ms(run, group, round), left);
-    fprintf(stderr, "%s[%u/%u, about %s left] %s, %s, ring %u", terminal ? "\r\033[K" : "",
-            (unsigned)(group - run->group) + 1, run->group_count, left, group->title, size,
-            shape->ring);
+    fprintf(stderr, "%s[%u/%u, about %s left] %s", terminal ? "\r\033[K" : "",
+            (unsigned)(group - run->group) + 1, run->group_count, left,
+            bench_group_name(group, name));
     if (what)
         fprintf(stderr, ": round %u of %u, %s", round + 1, group->rounds, what);
     if (!terminal)

@@ -12,6 +12,7 @@
 
 #define BENCH_ENTRIES_MAX 8u
 #define BENCH_GROUPS_MAX  64u
+#define BENCH_NAME_LEN    128u
 
 enum bench_who {
     BENCH_CARD, // ours
@@ -49,7 +50,7 @@ struct bench_group {
 
 struct bench_options {
     const char *peers; // the script that runs them, NULL: without peers
-    const char *only;  // groups with this in their titles, NULL: all
+    const char *only;  // groups with this in their names, NULL: all
     unsigned rounds, sample_ms;
     bool full;         // what `make bench-full` measures on top
     bool smoke;        // everything once, in a few seconds, to see that it runs
@@ -77,6 +78,8 @@ void bench_run_end(struct bench_run *run); // whatever the others returned
 struct bench_group *bench_group_new(struct bench_run *run, const char *title, unsigned rounds);
 void bench_group_add(struct bench_group *group, enum bench_who who, const char *mode,
                      uint32_t size_bytes, unsigned ring);
+// How the group is called: title, size of frames, ring. In `out`, which it also returns.
+const char *bench_group_name(const struct bench_group *group, char out[BENCH_NAME_LEN]);
 // All groups, one after the other; in each, round by round, one sample of each entry; contended
 // ones are repeated. Shows progress on stderr.
 void bench_run_measure(struct bench_run *run);

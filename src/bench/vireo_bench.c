@@ -67,7 +67,8 @@ static const struct argp_option options[] = {
      "Also many VFs, idle cost, wake-up times, guests at constant load, two workers", 0},
     {"peers", OPTION_PEERS, "SCRIPT", 0,
      "Measure the peers too; SCRIPT runs them (scripts/bench-peer)", 0},
-    {"only", OPTION_ONLY, "TEXT", 0, "Measure only what has TEXT in its title", 0},
+    {"only", OPTION_ONLY, "TEXT", 0,
+     "Measure only what has TEXT in its name, as shown while it is measured", 0},
     {"rounds", OPTION_ROUNDS, "N", 0, "Rounds (default 7); some measurements take 3 at most", 0},
     {"ms", OPTION_MS, "N", 0, "Length of a sample in ms (default 250)", 0},
     {"contended-ok", OPTION_CONTENDED_OK, NULL, 0,
@@ -261,7 +262,7 @@ int main(int argc, char **argv)
     }
     bench_plan_make(&run);
     if (!run.group_count)
-        snprintf(error, sizeof error, "nothing has '%s' in its title%s", args.run.only,
+        snprintf(error, sizeof error, "nothing has '%s' in its name%s", args.run.only,
                  args.run.full ? "" : " (is it one that --full measures?)");
     else
         bench_run_start(&run, error, sizeof error);

@@ -94,7 +94,7 @@ ROWS = [
     ("bench", "dataplane --peers {}/none", r"--peers .*/none: No such file.*bench-setup installs"),
     ("bench", "dataplane --peers {}/good.conf", "--peers .*: Permission denied.*bench-setup"),
     ("bench", "dataplane --peers {}", "--peers .*: Is a directory.*bench-setup"),
-    ("bench", "dataplane --json {}/x.json --only nothing", "nothing has 'nothing' in its title"),
+    ("bench", "dataplane --json {}/x.json --only nothing", "nothing has 'nothing' in its name"),
     ("pktgen", "", "is missing"),
     ("pktgen", "{}/none", r"is its server \(vireod\) running"),
     ("pktgen", "{}/good.conf", r"is its server \(vireod\) running"),
