@@ -10,7 +10,7 @@
 // Usage: profile_datapath BYTES FRAMES [udp|raw [RING]]
 // RING: 256, or 1024, where the buffers cycle through a larger working set.
 #define TEST_MEM_BYTES (64u << 20)
-#include "nic/test_card.h"
+#include "nic/profile_card.h"
 
 #include <stdio.h>
 #include <sys/mman.h>
@@ -45,34 +45,6 @@ static uint32_t ring_at(unsigned vf, bool tx)
 static uint32_t buffer_at(unsigned vf, bool tx, unsigned i)
 {
     return BUFFERS + ((vf * 2 + tx) * ring_len + i) * BUFFER_BYTES;
-}
-
-static void vf_mac(unsigned vf, uint8_t mac[6])
-{
-    const uint8_t base[6] = {0x02, 0x11, 0x22, 0x33, 0x44, (uint8_t)vf};
-
-    memcpy(mac, base, 6);
-}
-
-// What a PF driver sets for the VFs: addresses, anti-spoofing, one VLAN filter, jumbo frames.
-static void filters_start(struct test_card *t)
-{
-    uint8_t mac[6];
-
-    pf_write(t, HW_HLREG0, HW_HLREG0_RXCRCSTRP | HW_HLREG0_TXPADEN | HW_HLREG0_JUMBOEN);
-    pf_write(t, HW_MAXFRS, 9728u << HW_MAXFRS_MFS_SHIFT);
-    pf_write(t, HW_RXCSUM, HW_RXCSUM_PCSD);
-    pf_write(t, HW_MRQC, HW_MRQC_VMDQ64_RSS | HW_MRQC_RSS_IPV4 | HW_MRQC_RSS_IPV4_TCP);
-    pf_write(t, HW_VLNCTRL, HW_VLNCTRL_VFE | 0x8100);
-    pf_write(t, HW_PFVFSPOOF(0), 3u << HW_PFVFSPOOF_MACAS_SHIFT | 3u << HW_PFVFSPOOF_VLANAS_SHIFT);
-    for (unsigned vf = 0; vf < VFS; vf++) {
-        vf_mac(vf, mac);
-        pf_write(t, HW_RAL(vf), le32_get(mac));
-        pf_write(t, HW_RAH(vf), le16_get(mac + 4) | HW_RAH_AV);
-        pf_write(t, HW_MPSAR_LO(vf), BIT(vf));
-        pf_write(t, HW_MPSAR_HI(vf), 0);
-        pf_write(t, HW_PFVML2FLT(vf), HW_PFVML2FLT_AUPE | HW_PFVML2FLT_BAM);
-    }
 }
 
 static void frame_make(uint8_t *out, unsigned from, uint32_t len, bool udp)

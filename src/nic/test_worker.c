@@ -178,17 +178,25 @@ static void test_gate(void **state)
     nic_worker_destroy(worker);
 }
 
-static void test_waiting_sender(void **state)
+// A worker, not started, and a frame for VM 1, whose ring has no room and does not want it dropped.
+static struct nic_worker *worker_without_room(struct test_port *t, uint8_t bytes[64])
 {
-    struct test_port *t = *state;
     struct nic_worker *worker;
-    uint8_t bytes[64];
 
     reg(t, HW_SRRCTL(2), 2 | 1u << HW_SRRCTL_DESCTYPE_SHIFT);
     assert_true(nic_rxq_control(t->port, 2));
     nic_rxq_set_tail(t->port, 2, 0);
     make_frame(bytes, 1, 0, 0x88b5, 64);
     assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    return worker;
+}
+
+static void test_waiting_sender(void **state)
+{
+    struct test_port *t = *state;
+    uint8_t bytes[64];
+    struct nic_worker *worker = worker_without_room(t, bytes);
+
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 0; i < 10; i++)
         test_tx_frame(t, 0, bytes, 64, TX_DATA + i * 64);
@@ -270,14 +278,9 @@ static void test_no_wake_up_is_lost(void **state)
 static void test_steps_of_waiting(void **state)
 {
     struct test_port *t = *state;
-    struct nic_worker *worker;
     uint8_t bytes[64];
+    struct nic_worker *worker = worker_without_room(t, bytes);
 
-    reg(t, HW_SRRCTL(2), 2 | 1u << HW_SRRCTL_DESCTYPE_SHIFT);
-    assert_true(nic_rxq_control(t->port, 2));
-    nic_rxq_set_tail(t->port, 2, 0);
-    make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
     for (unsigned i = 0; i < 8; i++)
         test_tx_frame(t, 0, bytes, 64, TX_DATA);
     // It finds no room, and says that it will wait. Room that came before it said so was told to

@@ -145,13 +145,19 @@ def run(qemu, toy_server, mode, folder, children):
     check(counts["DMA_MAP"] > 2 and counts["maps"] == 0, "RAM was mapped, and let go at the end")
 
 
-def main():
-    if len(sys.argv) not in (2, 3):
-        raise SystemExit(__doc__)
+def find_qemu():
+    """Its path. Without one the test is skipped, and says so."""
     qemu = os.environ.get("VIREO_QEMU") or str(CACHE / "qemu-system-x86_64")
     if not os.path.exists(qemu):
         print(f"SKIP: no QEMU at {qemu}: scripts/setup demo fetches it, or set VIREO_QEMU")
         raise SystemExit(77)
+    return qemu
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        raise SystemExit(__doc__)
+    qemu = find_qemu()
     children = []
     with tempfile.TemporaryDirectory(prefix="vireo-") as folder:
         try:

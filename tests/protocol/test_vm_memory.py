@@ -8,14 +8,13 @@ No guest but the firmware; QEMU's monitor reads a register of the VF in a driver
 status 0: all is as it should be, 1: it is not, 77: there is no QEMU.
 """
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from test_vfiouser_qemu import CACHE, LIMIT_S, TOP, Qmp, check, fail
+from test_vfiouser_qemu import LIMIT_S, TOP, Qmp, check, fail, find_qemu
 
 sys.path.insert(0, str(TOP / "tests" / "e2e"))
 sys.dont_write_bytecode = True
@@ -80,10 +79,7 @@ def try_one(name, daemon, vireo, start):
 def main():
     if len(sys.argv) != 3:
         raise SystemExit(__doc__)
-    qemu = os.environ.get("VIREO_QEMU") or str(CACHE / "qemu-system-x86_64")
-    if not os.path.exists(qemu):
-        print(f"SKIP: no QEMU at {qemu}: scripts/setup demo fetches it, or set VIREO_QEMU")
-        raise SystemExit(77)
+    qemu = find_qemu()
     children = []
     with tempfile.TemporaryDirectory(prefix="vireo-") as folder:
         daemon = Daemon(sys.argv[1], Path(folder), CONFIG)
