@@ -241,6 +241,8 @@ static int start_queues(struct vf_driver *vf)
     driver_reg_write(vf->bus, HW_VFPSRTYPE, log2_queues << HW_PSRTYPE_RQPL_SHIFT);
     for (unsigned i = 0; !ret && i < vf->config.queue_count; i++)
         ret = start_queue(vf, i);
+    // Buffers are posted when this is answered: from here on nothing need be lost.
+    driver_reg_read(vf->bus, HW_VFSTATUS);
     return ret;
 }
 

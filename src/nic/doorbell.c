@@ -163,20 +163,36 @@ static void set_on(struct ring_state *st, uint8_t *bitmap, unsigned n, bool on)
     *bitmap = (uint8_t)(on ? *bitmap | BIT(n) : *bitmap & ~BIT(n));
 }
 
+// The tail as the page has it now, with the receiver locked: what another worker found here since
+// we looked is not taken back.
+static void take_shared_rx_tail(struct nic_port *port, struct nic_lane *lane, unsigned vf,
+                                unsigned n, unsigned queue)
+{
+    uint32_t tail;
+
+    nic_rx_take(port, lane, queue);
+    tail = page_get(port->doorbells[vf], HW_VFRDT(n)) & nic_reg_rows[HW_ROW_RDT].write_mask;
+    nic_reg_store(port, HW_RDT(queue), tail);
+    nic_rxq_set_tail(port, queue, tail);
+}
+
 // The tail of a running ring, or of one that may be started later. The worker's own, or with the
 // gate closed: nobody is to be woken for it (nic_doorbell_sample() sees to that).
-static bool take_rx_tail(struct nic_port *port, unsigned queue, const struct ring_line *seen,
+static bool take_rx_tail(struct nic_port *port, unsigned vf, unsigned n, unsigned queue,
                          const struct ring_line *now)
 {
-    uint32_t tail = le32toh(now->tail) & nic_reg_rows[HW_ROW_RDT].write_mask;
+    uint32_t mask = nic_reg_rows[HW_ROW_RDT].write_mask, tail = le32toh(now->tail) & mask;
 
-    if (tail == (le32toh(seen->tail) & nic_reg_rows[HW_ROW_RDT].write_mask))
+    if (tail == (le32toh(port->doorbells[vf]->rx[n].seen.tail) & mask))
         return false;
-    nic_reg_store(port, HW_RDT(queue), tail);
     if (unlikely(port->shared)) {
-        nic_rxq_set_tail(port, queue, tail);
+        struct nic_lane *lane = nic_lane_of_queue(port, queue);
+
+        take_shared_rx_tail(port, lane, vf, n, queue);
+        nic_rx_leave(port, lane);
         return true;
     }
+    nic_reg_store(port, HW_RDT(queue), tail);
     // Release: as nic_rxq_set_tail().
     atomic_store_explicit(&port->rxq[queue].tail, tail, memory_order_release);
     nic_lane_refilled(&port->lane[0]);
@@ -197,9 +213,10 @@ static bool take_tx_tail(struct nic_port *port, unsigned queue, const struct rin
     return true;
 }
 
-static bool take_rx(struct nic_port *port, struct nic_doorbell_pages *pages, unsigned n,
-                    unsigned queue, const struct ring_line *now)
+static bool take_rx(struct nic_port *port, unsigned vf, unsigned n, unsigned queue,
+                    const struct ring_line *now)
 {
+    struct nic_doorbell_pages *pages = port->doorbells[vf];
     struct ring_state *st = &pages->rx[n];
     bool on = low(now->control) & HW_RXDCTL_ENABLE, changed = false;
 
@@ -222,7 +239,7 @@ static bool take_rx(struct nic_port *port, struct nic_doorbell_pages *pages, uns
         set_on(st, &pages->rx_on, n, on);
         changed = true;
     }
-    changed |= take_rx_tail(port, queue, &st->seen, now);
+    changed |= take_rx_tail(port, vf, n, queue, now);
     st->seen = *now;
     return changed;
 }
@@ -257,22 +274,22 @@ static bool take_tx(struct nic_port *port, struct nic_doorbell_pages *pages, uns
     return changed;
 }
 
-static bool look_rx(struct nic_port *port, struct nic_doorbell_pages *pages, unsigned n,
-                    unsigned queue)
+static bool look_rx(struct nic_port *port, unsigned vf, unsigned n, unsigned queue)
 {
+    struct nic_doorbell_pages *pages = port->doorbells[vf];
     struct ring_line *seen = &pages->rx[n].seen, now;
 
     switch (line_look(pages, HW_VFRDBAL(n), seen, &now)) {
     case LINE_SAME:
         return false;
     case LINE_TAIL:
-        take_rx_tail(port, queue, seen, &now);
+        take_rx_tail(port, vf, n, queue, &now);
         seen->tail = now.tail;
         return true;
     case LINE_MORE:
         break;
     }
-    return take_rx(port, pages, n, queue, &now);
+    return take_rx(port, vf, n, queue, &now);
 }
 
 static bool look_tx(struct nic_port *port, struct nic_doorbell_pages *pages, unsigned n,
@@ -364,9 +381,23 @@ bool nic_doorbell_look_rx(struct nic_port *port, unsigned vf)
     for (unsigned left = pages->rx_on; left; left &= left - 1) {
         unsigned n = (unsigned)__builtin_ctz(left);
 
-        changed |= look_rx(port, pages, n, first + n);
+        changed |= look_rx(port, vf, n, first + n);
     }
     return changed;
+}
+
+void nic_doorbell_look_again(struct nic_port *port, struct nic_lane *lane, unsigned queue)
+{
+    int vf = nic_vf_of_queue(port, queue);
+    unsigned n;
+
+    if (vf < 0 || !port->doorbells[vf])
+        return;
+    n = queue - (unsigned)vf * queue_count(port, (unsigned)vf);
+    if (nic_lane_of_queue(port, queue) == lane)
+        look_rx(port, (unsigned)vf, n, queue);
+    else // what else there may be is its own worker's to find
+        take_shared_rx_tail(port, lane, (unsigned)vf, n, queue);
 }
 
 void nic_doorbell_ask_state(const struct nic_port *port, unsigned vf)
@@ -398,7 +429,7 @@ bool nic_doorbell_look_all(struct nic_port *port, unsigned vf)
     bool changed = false;
 
     for (unsigned n = 0; n < count; n++) {
-        changed |= look_rx(port, pages, n, vf * count + n);
+        changed |= look_rx(port, vf, n, vf * count + n);
         changed |= look_tx(port, pages, n, vf * count + n);
     }
     return changed;

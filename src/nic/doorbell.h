@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct nic_lane;
 struct nic_port;
 struct nic_doorbell_pages; // owns the memfd
 
@@ -34,6 +35,10 @@ int nic_doorbell_fd(const struct nic_doorbell_pages *pages);
 bool nic_doorbell_look_tx(struct nic_port *port, unsigned vf);
 bool nic_doorbell_look_rx(struct nic_port *port, unsigned vf);
 bool nic_doorbell_look_all(struct nic_port *port, unsigned vf);
+// Worker: one receive ring, before a frame is lost for want of it. What a guest wrote before the
+// frame was sent has reached a card by then; here it may not have been looked at yet. Another
+// worker's ring: only its tail. Gives the receiver's lock back or keeps it: nic_rx_enter() again.
+void nic_doorbell_look_again(struct nic_port *port, struct nic_lane *lane, unsigned queue);
 // Worker: asks for what nic_doorbell_look_all() will read of a VF: after a sleep little of it is in
 // the cache. First for what the card keeps, then, with that, for the pages.
 void nic_doorbell_ask_state(const struct nic_port *port, unsigned vf);

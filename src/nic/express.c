@@ -281,7 +281,8 @@ static uint32_t drop(struct run *r, uint32_t first, uint32_t count)
 
     for (; i < count && b->queue[i] == b->queue[first] && b->len[i] <= len_max; i++)
         bytes += b->len[i];
-    if (i == first || !nic_rxq_run_drop(r->port, b->queue[first], i - first))
+    if (i == first || !nic_rxq_run_drop(r->port, nic_lane_of_queue(r->port, r->queue),
+                                        b->queue[first], i - first))
         return 0;
     r->sums->frames += i - first;
     r->sums->bytes += bytes;

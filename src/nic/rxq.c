@@ -9,6 +9,7 @@
 #include "hw82599/desc.h"
 #include "hw82599/regs.h"
 #include "nic/copy.h"
+#include "nic/doorbell.h"
 #include "nic/offload.h"
 #include "nic/port.h"
 
@@ -268,19 +269,26 @@ void nic_rxq_flush(struct nic_port *port, struct nic_lane *lane)
     nic_rx_leave(port, lane);
 }
 
+// The ring may be another one from now on: what it is owed so far goes to this one.
+static void settle(struct nic_port *port, struct nic_lane *lane, unsigned queue)
+{
+    struct nic_rx_batch *b = &port->rxq[queue].batch;
+
+    if (b->frames || b->pending_count)
+        flush_queue(port, lane, queue);
+    *b = (struct nic_rx_batch){0};
+}
+
 // A worker changes a ring of its own function, which it found changed in mapped doorbells: another
 // may have delivered to it, and not flushed yet. With the gate closed there is neither.
 static void ring_enter(struct nic_port *port, unsigned queue)
 {
-    struct nic_rx_batch *b = &port->rxq[queue].batch;
     struct nic_lane *lane = nic_lane_of_queue(port, queue);
 
     if (likely(!port->shared))
         return;
     nic_rx_take(port, lane, queue);
-    if (b->frames || b->pending_count)
-        flush_queue(port, lane, queue);
-    *b = (struct nic_rx_batch){0};
+    settle(port, lane, queue);
 }
 
 bool nic_rxq_control(struct nic_port *port, unsigned queue)
@@ -476,6 +484,30 @@ static enum nic_rx_result place_pieces(struct nic_port *port, unsigned queue,
     return place(port, queue, frame, n, &pieces, v);
 }
 
+// Whether the ring is off. If so, or where it has not the room, what the guest has written
+// meanwhile counts.
+static bool is_off(struct nic_port *port, struct nic_lane *lane, unsigned queue, uint32_t needed)
+{
+    const struct nic_rxq *q = &port->rxq[queue];
+
+    if (likely(q->enabled && !q->faulted && room(q) >= needed))
+        return false;
+    settle(port, lane, queue);
+    nic_doorbell_look_again(port, lane, queue);
+    nic_rx_enter(port, lane, queue);
+    return !q->enabled || q->faulted;
+}
+
+// Descriptors that a frame may need, tag and FCS included.
+static uint32_t needed_for(const struct nic_rxq *q, const struct nic_frame *frame)
+{
+    uint32_t most = frame->len_bytes + VLAN_TAG_LEN + FCS_LEN;
+
+    return likely(most <= q->buffer_bytes) || !q->buffer_bytes
+               ? 1
+               : (most + q->buffer_bytes - 1) / q->buffer_bytes;
+}
+
 enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
                                    const struct nic_frame *frame)
 {
@@ -488,7 +520,8 @@ enum nic_rx_result nic_rxq_deliver(struct nic_port *port, unsigned pool,
     struct verdict v;
 
     nic_rx_enter(port, frame->lane, queue);
-    if (unlikely(!q->enabled || q->faulted || !t->rx_enabled || !q->buffer_bytes))
+    if (unlikely(!t->rx_enabled || is_off(port, frame->lane, queue, needed_for(q, frame)) ||
+                 !q->buffer_bytes))
         return drop(port, queue, &port->counters.pool[pool].rx_no_descriptor_drops);
     if (unlikely(frame->len_bytes > t->frame_len_max))
         return drop(port, queue, &port->counters.total[frame->lane->index].rx_oversize);
@@ -535,12 +568,12 @@ bool nic_rxq_run_begin(struct nic_port *port, struct nic_lane *lane, unsigned qu
     return run->room;
 }
 
-bool nic_rxq_run_drop(struct nic_port *port, unsigned queue, uint32_t count)
+bool nic_rxq_run_drop(struct nic_port *port, struct nic_lane *lane, unsigned queue, uint32_t count)
 {
     struct nic_pool_counters *c = &port->counters.pool[nic_pool_of_queue(port, queue)];
     const struct nic_rxq *q = &port->rxq[queue];
 
-    if (!q->drop || room(q))
+    if (!q->drop || is_off(port, lane, queue, 1) || room(q))
         return false;
     nic_count(&c->rx_no_descriptor_drops, count);
     nic_count(&port->counters.queue[queue].rx_drops, count);

@@ -103,14 +103,15 @@ struct nic_rx_run {
 // one for runs: nic_rxq_deliver() knows what to do then. Never walks, never faults.
 bool nic_rxq_run_begin(struct nic_port *port, struct nic_lane *lane, unsigned queue,
                        struct nic_rx_run *run);
-// Gives it back, with the first `frames` descriptors written back (nic_rx_write_back()), and counts.
+// Gives it back, with the first `frames` descriptors written back (nic_rx_write_back()), and
+// counts.
 void nic_rxq_run_end(struct nic_port *port, unsigned queue, struct nic_rx_run *run, uint32_t frames,
                      uint64_t bytes);
 
 // After nic_rxq_run_begin() said no: drops and counts `count` frames of one descriptor each, as
-// nic_rxq_deliver() would. False, with nothing done, where it would not: none may be longer than the
-// port takes.
-bool nic_rxq_run_drop(struct nic_port *port, unsigned queue, uint32_t count);
+// nic_rxq_deliver() would. False, with nothing done, where it would not: none may be longer than
+// the port takes.
+bool nic_rxq_run_drop(struct nic_port *port, struct nic_lane *lane, unsigned queue, uint32_t count);
 
 static inline void nic_rx_write_back(union nic_rx_desc *desc, struct nic_rx_words words)
 {

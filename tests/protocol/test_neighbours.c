@@ -148,6 +148,16 @@ static bool neighbour_send(struct neighbour *n, const struct neighbour *to)
     return false;
 }
 
+static void bad_frame_say(const uint8_t *data, uint32_t expected)
+{
+    uint32_t sequence = le32_get(data + 16);
+    uint8_t want[FRAME_BYTES];
+
+    frame_fill(want, sequence);
+    print_error("frame %u where %u was due; its bytes %s\n", sequence, expected,
+                memcmp(data + 16, want + 16, FRAME_BYTES - 16) ? "are not its own" : "are whole");
+}
+
 // Only frames of the other neighbour count; each must be the next one, byte for byte.
 static void neighbour_receive(struct neighbour *n, const struct neighbour *from)
 {
@@ -158,9 +168,10 @@ static void neighbour_receive(struct neighbour *n, const struct neighbour *from)
     for (unsigned i = 0; i < count; i++) {
         if (got[i]->len_bytes == FRAME_BYTES && !memcmp(got[i]->data + 6, from->mac, 6)) {
             frame_fill(want, n->expected);
-            if (memcmp(got[i]->data + 16, want + 16, FRAME_BYTES - 16))
-                frames_bad++;
-            else
+            if (memcmp(got[i]->data + 16, want + 16, FRAME_BYTES - 16)) {
+                if (!frames_bad++)
+                    bad_frame_say(got[i]->data, n->expected);
+            } else
                 frames_good++;
             n->expected = le32_get(got[i]->data + 16) + 1;
         }
