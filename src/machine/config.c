@@ -144,15 +144,14 @@ static int bool_read(struct parse *p, const config_setting_t *s, bool *out)
 static int string_read(struct parse *p, const config_setting_t *s, size_t min_len, size_t max_len,
                        const char **out)
 {
-    const char *text;
+    const char *text = config_setting_get_string(s); // NULL: no string
 
-    if (config_setting_type(s) != CONFIG_TYPE_STRING)
+    *out = text;
+    if (!text)
         return fail(p, s, "found %s; allowed is a string in quotes", type_name(s));
-    text = config_setting_get_string(s);
     if (strlen(text) < min_len || strlen(text) > max_len)
         return fail(p, s, "found a string of %zu bytes; allowed is %zu to %zu", strlen(text),
                     min_len, max_len);
-    *out = text;
     return 0;
 }
 
