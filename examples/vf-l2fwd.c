@@ -36,8 +36,8 @@ static const char doc[] =
     "cannot reach each other in another way (on different ports or VLANs): else a broadcast goes "
     "round for ever.\n\n"
     "Example: what VF 0 sends to VF 1 arrives at VF 3, by way of VF 2, and back:\n"
-    "  vf-l2fwd --peer-a 02:00:00:00:10:00 --peer-b 02:00:00:00:10:03 port0-vf1.sock "
-    "port0-vf2.sock";
+    "  vf-l2fwd --peer-a 02:00:00:00:10:00 --peer-b 02:00:00:00:10:03 \\\n"
+    "      port0-vf1.sock port0-vf2.sock";
 
 static const struct argp_option argp_options[] = {
     {"peer-a", 'a', "MAC", 0, "Frames that leave by A go to this MAC, from A's", 0},

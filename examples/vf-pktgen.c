@@ -39,7 +39,8 @@ static const char doc[] =
     "Examples:\n"
     "  vf-pktgen /run/vireo/port0-vf1.sock\n"
     "      counts what VF 1 receives\n"
-    "  vf-pktgen -d 02:00:00:00:10:01 -s 1514 -r 100000 -n 1000000 /run/vireo/port0-vf0.sock\n"
+    "  vf-pktgen -d 02:00:00:00:10:01 -s 1514 -r 100000 -n 1000000 \\\n"
+    "          /run/vireo/port0-vf0.sock\n"
     "      sends it a million full-size frames, 100000 a second";
 
 static const struct argp_option argp_options[] = {

@@ -122,7 +122,8 @@ static int tap_open(struct tap *t)
     t->control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (t->control < 0 || t->fd < 0 || ioctl(t->fd, TUNSETIFF, &request)) {
-        fprintf(stderr, "vf-tap: cannot make '%s': %s\n", t->name, strerror(errno));
+        fprintf(stderr, "vf-tap: cannot make '%s': %s%s\n", t->name, strerror(errno),
+                errno == EINVAL ? ": is there an interface of that name that is no tap?" : "");
         return -1;
     }
     return 0;

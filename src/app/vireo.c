@@ -40,10 +40,10 @@ static const struct command commands[] = {
     {"vf set", "PORT VF KEY=VALUE…", 3, VIREO_ARGS_MAX, false, false, vireo_vf_set,
      "changes a VF's settings",
      "Keys:\n"
-     "  mac=02:00:00:00:00:01   what the VF's driver gets; all zero: derived from the port's\n"
+     "  mac=02:00:00:00:00:01   its driver's MAC; all zero: derived from the port's\n"
      "  vlan=0…4094             port VLAN; 0: none\n"
      "  qos=0…7                 priority in the port VLAN's tag\n"
-     "  spoofchk=on|off         drop frames with a source MAC or VLAN that is not the VF's\n"
+     "  spoofchk=on|off         drop what it sends from a MAC or VLAN not its own\n"
      "  trust=on|off            may it change its MAC and go promiscuous?\n"
      "  link=up|down            administrative link state\n"
      "\n"
@@ -60,8 +60,7 @@ static const struct command commands[] = {
      "Example: vireo pci dump > dump && lspci -F dump -vvv"},
     {"qemu-args", "PORT VF", 2, 2, false, true, vireo_qemu_args, "QEMU's arguments to attach a VF",
      "Needs QEMU 10.1 or newer. The VM's memory must be shared (share=on), since the card reads "
-     "and "
-     "writes it. On a terminal the arguments are quoted for pasting, else they are ready for "
+     "and writes it. On a terminal the arguments are quoted for pasting, else they are ready for "
      "$(…):\n"
      "\n"
      "  qemu-system-x86_64 -accel kvm -cpu host $(vireo qemu-args 0 0) disk.img\n"
@@ -73,7 +72,7 @@ static const struct command commands[] = {
      "ixgbe, intel-iommu and vfio-pci. Needs QEMU 10.1 or newer, -machine q35, and no IOMMU of "
      "QEMU's.\n"
      "\n"
-     "  qemu-system-x86_64 -accel kvm -cpu host $(vireo chassis qemu-args --run-dir DIR) disk.img"},
+     "  qemu-system-x86_64 -accel kvm -cpu host $(vireo chassis qemu-args) disk.img"},
     {"demo", "", 0, 0, true, false, vireo_demo, "shows and checks it all in a few seconds",
      "The embedded form, without QEMU, root or a running daemon: one process holds the card and "
      "its IOMMU, two more drive a VF each with Vireo's own user-space driver, over vfio-user. "

@@ -20,6 +20,10 @@ struct invocation {
 // told on stderr.
 bool vireo_qemu_is_good(const struct invocation *inv);
 
+// Whether ctl_call() failed with `ret` and `error` since this daemon has no such method: it runs in
+// the other mode.
+bool vireo_method_is_missing(int ret, const char *error);
+
 // Each returns the exit status; errors have been told on stderr.
 int vireo_stats(const struct invocation *inv);
 int vireo_vf_list(const struct invocation *inv);

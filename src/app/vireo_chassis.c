@@ -26,8 +26,14 @@ static json_t *info_get(const struct invocation *inv)
         ret = ctl_call(path, "chassis.info", NULL, CALL_TIMEOUT_MS, &result, error, sizeof error);
     if (!ret)
         return result;
-    fprintf(stderr, "vireo: %s: is 'vireod --chassis --run-dir %s' running?\n", error,
-            inv->run_dir);
+    if (vireo_method_is_missing(ret, error))
+        fprintf(stderr,
+                "vireo: the daemon in %s runs without --chassis: 'vireo qemu-args PORT VF' gives a "
+                "VM one of its VFs\n",
+                inv->run_dir);
+    else
+        fprintf(stderr, "vireo: %s: is 'vireod --chassis --run-dir %s' running?\n", error,
+                inv->run_dir);
     return NULL;
 }
 

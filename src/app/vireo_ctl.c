@@ -34,6 +34,13 @@ __attribute__((format(printf, 1, 2))) static void complain(const char *fmt, ...)
     fprintf(stderr, "vireo: %s\n", text);
 }
 
+bool vireo_method_is_missing(int ret, const char *error)
+{
+    static const char says[] = "no method";
+
+    return ret == -EPROTO && !strncmp(error, says, strlen(says));
+}
+
 // Calls the daemon; takes over `params`. NULL where it failed, and it has been told.
 static json_t *call(const struct invocation *inv, const char *method, json_t *params)
 {
@@ -46,7 +53,7 @@ static json_t *call(const struct invocation *inv, const char *method, json_t *pa
     json_decref(params);
     if (!ret)
         return result;
-    if (ret == -EPROTO && !strncmp(error, "no method", strlen("no method")))
+    if (vireo_method_is_missing(ret, error))
         complain(
             "the daemon in %s has no '%s': it runs with --chassis, and the VM's kernel has the "
             "VFs",

@@ -170,14 +170,18 @@ static int method_vf_list(void *ctx, const json_t *params, json_t **result, char
     return 0;
 }
 
-// A whole number of min … max at `key`. 0, or -EINVAL with a sentence.
+// A whole number of 0 … max at `key`. 0, or -EINVAL with a sentence.
 static int param_int(const json_t *value, const char *key, unsigned max, unsigned *out, char *error,
                      size_t len)
 {
     json_int_t n = json_integer_value(value);
 
-    if (!json_is_integer(value) || n < 0 || n > (json_int_t)max) {
+    if (!json_is_integer(value)) {
         snprintf(error, len, "'%s' is a whole number, 0 to %u", key, max);
+        return -EINVAL;
+    }
+    if (n < 0 || n > (json_int_t)max) {
+        snprintf(error, len, "%s: found %" JSON_INTEGER_FORMAT "; allowed is 0 to %u", key, n, max);
         return -EINVAL;
     }
     *out = (unsigned)n;

@@ -114,7 +114,9 @@ ASKED = [
     ("pci dump 01:00.7", "no function '01:00.7': 'vireo pci list' shows all"),
     ("pci dump aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…", "no function 'a{30}'"),
     ("qemu-args 0 7", "'vireo vf list' shows all"),
-    ("chassis qemu-args", "is 'vireod --chassis"),
+    ("chassis qemu-args", "runs without --chassis"),
+    ("vf set 0 62 vlan=3", "vf: found 62; allowed is 0 to "),
+    ("vf set 1 0 vlan=3", "port: found 1; allowed is 0 to 0"),
     ("vf set 0 0 qos=3", "qos 3 without a vlan"),
     ("vf set 0 0 mac=01:00:00:00:00:01", "unicast MAC"),
 ]
