@@ -164,7 +164,8 @@ static void set_on(struct ring_state *st, uint8_t *bitmap, unsigned n, bool on)
 }
 
 // The tail as the page has it now, with the receiver locked: what another worker found here since
-// we looked is not taken back.
+// we looked is not taken back. One that is known already is no news for those who wait: they would
+// try again, look here again, and so on.
 static void take_shared_rx_tail(struct nic_port *port, struct nic_lane *lane, unsigned vf,
                                 unsigned n, unsigned queue)
 {
@@ -172,6 +173,8 @@ static void take_shared_rx_tail(struct nic_port *port, struct nic_lane *lane, un
 
     nic_rx_take(port, lane, queue);
     tail = page_get(port->doorbells[vf], HW_VFRDT(n)) & nic_reg_rows[HW_ROW_RDT].write_mask;
+    if (tail == atomic_load_explicit(&port->rxq[queue].tail, memory_order_relaxed))
+        return;
     nic_reg_store(port, HW_RDT(queue), tail);
     nic_rxq_set_tail(port, queue, tail);
 }

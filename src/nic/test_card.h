@@ -38,6 +38,7 @@ struct uplink {
     size_t sent_len;
     // What comes in, one by one: its length, or 0 where none waits. NULL: nothing ever.
     int (*next)(struct uplink *up, uint8_t *buf, size_t buf_len);
+    void (*sending)(struct uplink *up); // before each frame that goes out; NULL: nothing
     uint8_t in[UPLINK_BATCH][UPLINK_FRAME_MAX];
 };
 
@@ -64,6 +65,8 @@ int uplink_send(struct uplink *up, unsigned sender, const struct iovec *iov, uns
     size_t len = 0;
 
     (void)sender;
+    if (up->sending)
+        up->sending(up);
     for (unsigned i = 0; i < iov_count; i++)
         len += iov[i].iov_len;
     __atomic_store_n(&up->sent_len, len, __ATOMIC_RELAXED);

@@ -158,7 +158,8 @@ static void guest_start(unsigned vf)
 
 // --- the card with its workers ---
 
-static void card_start(unsigned count, enum nic_doorbells doorbells)
+// The workers are made, and polled by the test, or started.
+static void card_make(unsigned count, enum nic_doorbells doorbells, bool start)
 {
     random_state = 0x1234567;
     memset(guests, 0, sizeof guests);
@@ -170,7 +171,7 @@ static void card_start(unsigned count, enum nic_doorbells doorbells)
     filters_start();
     for (unsigned i = 0; i < count; i++)
         assert_int_equal(nic_worker_create(t->card, i, count, &workers[i]), 0);
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; start && i < count; i++)
         assert_int_equal(nic_worker_start(workers[i]), 0);
     for (unsigned vf = 0; vf < VFS; vf++) {
         if (doorbells == NIC_DOORBELLS_MAPPED) {
@@ -184,6 +185,11 @@ static void card_start(unsigned count, enum nic_doorbells doorbells)
     // Page 0 sees to it that what was written to mapped pages has been seen.
     for (unsigned vf = 0; vf < VFS; vf++)
         vf_read(t, vf, HW_VFLINKS);
+}
+
+static void card_start(unsigned count, enum nic_doorbells doorbells)
+{
+    card_make(count, doorbells, true);
 }
 
 static void card_end(void)
@@ -370,6 +376,63 @@ static void test_mapped_doorbells(void **state)
     (void)state;
     check_all_to_all(2, NIC_DOORBELLS_MAPPED);
     check_all_to_all(3, NIC_DOORBELLS_MAPPED);
+}
+
+// --- one step at a time -------------------------------------------------------------------------
+
+// VF 0 sends `count` frames to VF 1, and its worker runs until nothing moves.
+static void send_to_next(unsigned count)
+{
+    struct guest *g = &guests[0];
+
+    for (unsigned i = 0; i < count; i++)
+        assert_true(send_one(0, 1, g->sent[1]++));
+    guest_write(0, HW_VFTDT(0), g->tx_next);
+    while (nic_worker_poll(workers[0])) {
+    }
+}
+
+// A receiver has given back what it had, in its page; its own worker has not looked there since.
+static void test_room_that_only_the_page_tells(void **state)
+{
+    struct nic_worker_counts c = {0};
+
+    (void)state;
+    card_make(2, NIC_DOORBELLS_MAPPED, false);
+    for (unsigned round = 0; round < 10; round++) {
+        send_to_next(RING_LEN - 1);
+        assert_int_equal(receive(1), RING_LEN - 1);
+    }
+    nic_worker_counts_add(workers[0], &c);
+    assert_int_equal(c.waits, 0);
+    card_end();
+}
+
+// A sender that waits for a ring of another worker's does so once, however often its own looks
+// there meanwhile, and goes on when it is told.
+static void test_waiting_for_another_workers_ring(void **state)
+{
+    struct nic_worker_counts c = {0};
+
+    (void)state;
+    card_make(2, NIC_DOORBELLS_MAPPED, false);
+    send_to_next(RING_LEN - 1);
+    send_to_next(5);
+    for (unsigned i = 0; i < 50; i++)
+        assert_int_equal(nic_worker_poll(workers[0]), 0);
+    nic_worker_counts_add(workers[0], &c);
+    assert_int_equal(c.waits, 1);
+    assert_false(atomic_load(&t->port->lane[0].refilled));
+    assert_int_equal(receive(1), RING_LEN - 1);
+    nic_worker_poll(workers[1]); // sees it
+    nic_worker_poll(workers[0]);
+    assert_int_equal(nic_worker_poll(workers[0]), 5);
+    assert_int_equal(receive(1), 5);
+    c = (struct nic_worker_counts){0};
+    nic_worker_counts_add(workers[0], &c);
+    assert_int_equal(c.waits, 1);
+    assert_int_equal(c.untold, 0);
+    card_end();
 }
 
 // What was counted by several workers is there once they are gone.
@@ -593,6 +656,74 @@ static void test_ring_changes_mapped(void **state)
     card_end();
 }
 
+static _Atomic bool is_sending;
+
+// Until the gate is closed: then the worker leaves it as soon as this frame is through.
+static void wait_for_gate(struct uplink *up)
+{
+    up->sending = NULL;
+    atomic_store(&is_sending, true);
+    while (!gate_is_closed(&t->gate))
+        usleep(20);
+}
+
+static void pf_tx_on(unsigned queue)
+{
+    pf_write(t, HW_TDBAL(queue), (uint32_t)TEST_IOVA + ring_at(queue, true));
+    pf_write(t, HW_TDLEN(queue), RING_LEN * 16);
+    pf_write(t, HW_TXDCTL(queue), HW_TXDCTL_ENABLE);
+}
+
+static uint64_t batches(unsigned worker)
+{
+    struct nic_worker_counts c = {0};
+
+    nic_worker_counts_add(workers[worker], &c);
+    return c.batches;
+}
+
+// A worker has come half through the queues that were rung, when the gate is closed and one of the
+// rest becomes a VF's, which is another worker's.
+static void test_queue_changes_hands(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    memset(guests, 0, sizeof guests);
+    t = test_card_open(1, 0, NIC_DOORBELLS_TRAPPED);
+    nic_worker_destroy(t->worker);
+    t->worker = NULL;
+    test_card_start_pf(t, 2);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(nic_worker_create(t->card, i, 2, &workers[i]), 0);
+    assert_int_equal(nic_worker_start(workers[0]), 0);
+    for (unsigned queue = 0; queue <= 2; queue += 2) {
+        pf_tx_on(queue);
+        assert_true(send_one(queue, 99, 0)); // where its ring is, not by whom
+    }
+    atomic_store(&is_sending, false);
+    gate_close(&t->gate);
+    t->uplink[0].sending = wait_for_gate;
+    pf_write(t, HW_TDT(0), 1);
+    pf_write(t, HW_TDT(2), 1);
+    gate_open(&t->gate);
+    while (!atomic_load(&is_sending))
+        usleep(20);
+    gate_close(&t->gate);
+    test_card_enable_vfs(t, 0, 2);
+    vf_write(t, 1, HW_VFTDBAL(0), (uint32_t)TEST_IOVA + ring_at(2, true));
+    vf_write(t, 1, HW_VFTDLEN(0), RING_LEN * 16);
+    vf_write(t, 1, HW_VFTXDCTL(0), HW_TXDCTL_ENABLE);
+    vf_write(t, 1, HW_VFTDT(0), 1);
+    before = batches(0);
+    gate_open(&t->gate);
+    while (batches(0) == before)
+        usleep(20); // until the worker has come round
+    assert_int_equal(__atomic_load_n(&t->uplink[0].sent_count, __ATOMIC_RELAXED), 1);
+    assert_int_equal(nic_worker_poll(workers[1]), 1);
+    card_end();
+}
+
 static void test_bad_counts(void **state)
 {
     struct nic_worker *worker = NULL;
@@ -612,10 +743,13 @@ int main(void)
         cmocka_unit_test(test_two_workers),
         cmocka_unit_test(test_three_workers),
         cmocka_unit_test(test_mapped_doorbells),
+        cmocka_unit_test(test_room_that_only_the_page_tells),
+        cmocka_unit_test(test_waiting_for_another_workers_ring),
         cmocka_unit_test(test_counters),
         cmocka_unit_test(test_uplink),
         cmocka_unit_test(test_changes_trapped),
         cmocka_unit_test(test_ring_changes_mapped),
+        cmocka_unit_test(test_queue_changes_hands),
         cmocka_unit_test(test_bad_counts),
     };
 

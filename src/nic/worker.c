@@ -290,7 +290,14 @@ static unsigned poll_queues(struct nic_worker *worker, struct worker_port *wp, u
         if (atomic_load_explicit(&lane->tx_active[w], memory_order_relaxed))
             active |= atomic_exchange(&lane->tx_active[w], 0);
         for (; active; active &= active - 1) {
-            frames += poll_queue(wp, w * 64 + (unsigned)__builtin_ctzll(active), now_ns);
+            unsigned queue = w * 64 + (unsigned)__builtin_ctzll(active);
+
+            // The gate was closed since, and the queue dealt to another worker.
+            if (unlikely(nic_lane_of_queue(port, queue) != lane)) {
+                nic_worker_activate(port, queue);
+                continue;
+            }
+            frames += poll_queue(wp, queue, now_ns);
             // Between queues nothing of a guest's memory is held: the control thread need not wait
             // for all of them.
             gate_poll(&worker->inside);
