@@ -318,13 +318,19 @@ static unsigned queue_count(const struct nic_port *port, unsigned vf)
     return vf < port->vf_count ? port->queues_per_vf : 0;
 }
 
+// Not over what the guest has written there since we looked: that it wrote is all that tells of a
+// ring that it set up anew meanwhile.
 static void publish_head(struct nic_doorbell_pages *pages, struct ring_state *st, uint32_t offset,
                          uint32_t head)
 {
-    if (low(st->seen.head) == head)
-        return;
-    st->seen.head = htole64((uint64_t)high(st->seen.head) << 32 | head);
-    page_put(pages, offset, head);
+    uint32_t *at = (uint32_t *)(pages->mem + offset - NIC_DOORBELL_BAR_OFFSET);
+    uint32_t published = htole32(low(st->seen.head));
+
+    // Release: as page_put().
+    if (low(st->seen.head) != head &&
+        __atomic_compare_exchange_n(at, &published, htole32(head), false, __ATOMIC_RELEASE,
+                                    __ATOMIC_RELAXED))
+        st->seen.head = htole64((uint64_t)high(st->seen.head) << 32 | head);
 }
 
 // Heads of running rings.

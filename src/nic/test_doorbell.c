@@ -232,6 +232,15 @@ static void test_missed_disable(void **state)
     poll(f);
     assert_int_equal(test_poll(f->t, 0), 1);
     nic_doorbell_report(port, 0);
+    // The same, and heads are published before anybody looks.
+    guest_post(f, 0, 1);
+    poll(f);
+    assert_int_equal(test_poll(f->t, 0), 1);
+    guest_tx_on(f, 0);
+    nic_doorbell_report(port, 0);
+    assert_true(poll(f));
+    assert_int_equal(atomic_load(&port->txq[0].head), 0);
+    assert_int_equal(guest_read(f, HW_VFTDH(0)), 0);
     guest_write(f, HW_VFTDBAL(0), (uint32_t)(VM_IOVA + TX_RING(1)));
     assert_true(poll(f));
     assert_int_equal(port->txq[0].base.v, VM_IOVA + TX_RING(1));
