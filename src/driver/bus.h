@@ -71,8 +71,8 @@ static inline uint32_t driver_reg_read(struct driver_bus *bus, uint32_t offset)
     return bus->ops->reg_read(bus, offset);
 }
 
-// A write to a mapped page is a request that the device samples some time later; any access to page
-// 0 makes it look at once.
+// A write to a mapped page is a request that the device samples some time later; an access to page
+// 0 makes it look at once, unless it is to a register of interrupts (cause, mask, moderation).
 static inline void driver_reg_write(struct driver_bus *bus, uint32_t offset, uint32_t value)
 {
     if (driver_reg_is_mapped(bus, offset)) {

@@ -21,7 +21,6 @@ struct nic_port;
 
 #define NIC_MAC_USED      (1ull << 63)
 #define NIC_MAC_BROADCAST 0xffffffffffffull
-#define NIC_MAC_MASK      0xffffffffffffull
 
 struct nic_mac_slot {
     uint64_t mac; // low 48 bits, first byte on the wire in bits 7:0; NIC_MAC_USED where used

@@ -6,33 +6,7 @@
 #include <cmocka.h>
 
 #include "base/bits.h"
-#include "pci/test_device.h"
-
-static struct test_card card;
-
-static int setup(void **state)
-{
-    (void)state;
-    test_card_create(&card);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    test_card_destroy(&card);
-    return 0;
-}
-
-static uint32_t rd(rid_t rid, uint32_t offset, unsigned len)
-{
-    return test_read(&card, rid, offset, len);
-}
-
-static void wr(rid_t rid, uint32_t offset, unsigned len, uint32_t value)
-{
-    test_write(&card, rid, offset, len, value);
-}
+#include "pci/test_fixture.h"
 
 static void test_sizing(void **state)
 {

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/bits.h"
-#include "pci/test_device.h"
+#include "pci/test_fixture.h"
 
 #define CONTROL   (TEST_SRIOV + 0x08)
 #define NUM_VFS   (TEST_SRIOV + 0x10)
@@ -17,32 +17,6 @@
 #define VFE       0x01u
 #define MSE       0x08u
 #define ARI       0x10u
-
-static struct test_card card;
-
-static int setup(void **state)
-{
-    (void)state;
-    test_card_create(&card);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    test_card_destroy(&card);
-    return 0;
-}
-
-static uint32_t rd(rid_t rid, uint32_t offset, unsigned len)
-{
-    return test_read(&card, rid, offset, len);
-}
-
-static void wr(rid_t rid, uint32_t offset, unsigned len, uint32_t value)
-{
-    test_write(&card, rid, offset, len, value);
-}
 
 static rid_t vf_rid(unsigned bus, unsigned first, unsigned n)
 {

@@ -200,19 +200,6 @@ size_t vfiouser_device_info_build(uint8_t *payload, const struct vfiouser_device
     return sizeof wire;
 }
 
-int vfiouser_device_info_parse(const uint8_t *payload, size_t len, struct vfiouser_device_info *out)
-{
-    struct vfiouser_wire_device_info wire;
-
-    if (len < sizeof wire)
-        return -EPROTO;
-    memcpy(&wire, payload, sizeof wire);
-    out->flags = le32toh(wire.flags);
-    out->regions = le32toh(wire.num_regions);
-    out->irqs = le32toh(wire.num_irqs);
-    return 0;
-}
-
 static bool region_needs_sparse(const struct vfiouser_region_info *in)
 {
     return in->area_count > 1 ||

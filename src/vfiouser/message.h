@@ -201,8 +201,6 @@ struct vfiouser_device_info {
     uint32_t flags, regions, irqs;
 };
 size_t vfiouser_device_info_build(uint8_t *payload, const struct vfiouser_device_info *in);
-int vfiouser_device_info_parse(const uint8_t *payload, size_t len,
-                               struct vfiouser_device_info *out);
 
 // GET_REGION_INFO's reply. `argsz` is what the client has room for: where the areas do not fit,
 // only the fixed part is written, with the length that would be needed. An area that covers the
