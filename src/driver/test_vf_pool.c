@@ -136,12 +136,36 @@ static void test_too_small(void **state)
     vf_fixture_end(&s.first);
 }
 
+// What either sent and the card is done with is there for both, though nobody sends any more.
+static void test_sent_by_the_other(void **state)
+{
+    struct shared_fixture s;
+    struct hw_tx_data_desc *sent;
+    struct vf_buffer *b[BUFFERS];
+    unsigned rest = BUFFERS - 2 * RING, taken = 8;
+
+    (void)state;
+    setup(&s);
+    for (unsigned i = 0; i < rest; i++)
+        b[i] = make_frame(s.vf, 60);
+    assert_null(vf_buffer_alloc(s.vf));
+    assert_int_equal(vf_send(s.first.vf, 0, b, taken), taken);
+    assert_null(vf_buffer_alloc(s.vf)); // the card still has them
+    sent = ring_at(s.first.bus, HW_VFTDBAL(0), HW_VFTDBAH(0));
+    sent[taken].olinfo_status = htole32(HW_TXO_DD); // behind a context
+    assert_int_equal(pool_size(s.vf), taken);
+    while (taken < rest)
+        vf_buffer_free(s.vf, b[taken++]);
+    assert_int_equal(pool_size(s.first.vf), rest);
+    vf_driver_close(s.vf);
+    vf_fixture_end(&s.first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_frame_goes_on),
-        cmocka_unit_test(test_second_leaves),
-        cmocka_unit_test(test_first_leaves),
+        cmocka_unit_test(test_frame_goes_on), cmocka_unit_test(test_sent_by_the_other),
+        cmocka_unit_test(test_second_leaves), cmocka_unit_test(test_first_leaves),
         cmocka_unit_test(test_too_small),
     };
 

@@ -229,6 +229,8 @@ static int get_pool(struct vf_driver *vf)
         return vf_pool_create(vf->bus, c->buffer_count, c->buffer_bytes, &vf->pool);
     vf->pool = c->pool_of->pool;
     vf->pool->users++;
+    vf->next_in_pool = c->pool_of->next_in_pool;
+    c->pool_of->next_in_pool = vf;
     return 0;
 }
 
@@ -324,6 +326,7 @@ int vf_driver_open(struct driver_bus *bus, const struct vf_config *config, struc
     }
     vf->bus = bus;
     vf->config = own;
+    vf->next_in_pool = vf;
     for (unsigned i = 0; i < VF_QUEUES_MAX; i++)
         vf->irq_fds[i] = -1;
     vf_mailbox_init(&vf->mailbox, bus,
@@ -346,6 +349,8 @@ int vf_driver_open(struct driver_bus *bus, const struct vf_config *config, struc
 
 void vf_driver_close(struct vf_driver *vf)
 {
+    struct vf_driver *before = vf;
+
     if (!vf)
         return;
     if (!vf->bus->lost)
@@ -354,6 +359,9 @@ void vf_driver_close(struct vf_driver *vf)
         vf_rx_destroy(vf, i);
         vf_tx_destroy(vf, i);
     }
+    while (before->next_in_pool != vf)
+        before = before->next_in_pool;
+    before->next_in_pool = vf->next_in_pool;
     vf_pool_leave(vf->pool);
     free(vf);
 }

@@ -64,6 +64,7 @@ struct vf_driver {
     int api;
     bool admin_link; // the PF lets our link be up
     struct vf_pool *pool;
+    struct vf_driver *next_in_pool; // of those who share it; alone: itself
     struct vf_rx_queue rx[VF_QUEUES_MAX];
     struct vf_tx_queue tx[VF_QUEUES_MAX];
     int irq_fds[VF_QUEUES_MAX];

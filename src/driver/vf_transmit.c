@@ -102,14 +102,26 @@ static void clean(struct vf_driver *vf, struct vf_tx_queue *q)
     }
 }
 
+// Sent frames are only collected when somebody needs their buffers: any of those who share the
+// pool.
+static void collect(struct vf_driver *vf)
+{
+    struct vf_driver *each = vf;
+
+    do {
+        for (unsigned i = 0; !vf->pool->free_count && i < each->config.queue_count; i++)
+            clean(each, &each->tx[i]);
+        each = each->next_in_pool;
+    } while (each != vf);
+}
+
 struct vf_buffer *vf_buffer_alloc(struct vf_driver *vf)
 {
     struct vf_pool *pool = vf->pool;
     struct vf_buffer *b;
 
-    // Sent frames are only collected when somebody needs their buffers.
-    for (unsigned i = 0; !pool->free_count && i < vf->config.queue_count; i++)
-        clean(vf, &vf->tx[i]);
+    if (!pool->free_count)
+        collect(vf);
     if (!pool->free_count)
         return NULL;
     b = pool->free[--pool->free_count];
@@ -326,8 +338,9 @@ unsigned vf_send(struct vf_driver *vf, unsigned queue, struct vf_buffer **frames
     struct vf_tx_queue *q = &vf->tx[queue];
     unsigned before, taken = 0;
 
-    // To ask costs a line that the card has just written.
-    if (used_descs(vf, q) >= CLEAN_FROM || free_descs(vf, q) <= count)
+    // To ask costs a line that the card has just written. But there must be room for one frame of
+    // the largest, with its context, if the card has sent all.
+    if (used_descs(vf, q) >= CLEAN_FROM || free_descs(vf, q) <= count + VF_FRAME_BUFFERS_MAX)
         clean(vf, q);
     before = q->use;
     while (taken < count) {
