@@ -149,10 +149,11 @@ static int vf_dma_map(void *dev, const struct vfiouser_dma_map *map)
     const struct host_machine *machine = vf->place.machine;
     unsigned prot = (map->read ? MEM_READ : 0) | (map->write ? MEM_WRITE : 0);
     struct vm_map added = {.iova = map->iova, .len_bytes = map->len_bytes};
+    uint64_t last = map->iova + (map->len_bytes - 1); // the end may be 2^64
     unsigned at = map_find(vf, map->iova);
     int ret;
 
-    if (at < vf->map_count && vf->maps[at].iova < map->iova + map->len_bytes)
+    if (at < vf->map_count && vf->maps[at].iova <= last)
         return -EEXIST;
     // Without an fd (a ROM, another device's BAR) there is nothing here to reach it by: DMA to it
     // faults. QEMU sends such maps and expects success. What can be written at 0 is the VM's RAM.
@@ -211,17 +212,19 @@ static int vf_dma_unmap(void *dev, uint64_t iova, uint64_t len_bytes, bool all)
 {
     struct host_vf *vf = dev;
     unsigned first, last;
+    uint64_t end;
 
     if (all) {
         maps_remove(vf, 0, vf->map_count);
         return 0;
     }
+    end = iova + (len_bytes - 1); // its last byte: the range may end with the address space
     first = map_find(vf, iova);
     // As VFIO does: a map is taken away whole or not at all.
     if (first < vf->map_count && vf->maps[first].iova < iova)
         return -EINVAL;
-    for (last = first; last < vf->map_count && vf->maps[last].iova < iova + len_bytes; last++) {
-        if (vf->maps[last].iova + vf->maps[last].len_bytes > iova + len_bytes)
+    for (last = first; last < vf->map_count && vf->maps[last].iova <= end; last++) {
+        if (vf->maps[last].iova + (vf->maps[last].len_bytes - 1) > end)
             return -EINVAL;
     }
     maps_remove(vf, first, last);
