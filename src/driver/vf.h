@@ -117,7 +117,7 @@ void vf_irq_arm(struct vf_driver *vf, unsigned queue);
 int vf_driver_service(struct vf_driver *vf);
 int vf_driver_set_mac(struct vf_driver *vf, const uint8_t mac[6]);    // -EPERM: PF refused
 int vf_driver_add_vlan(struct vf_driver *vf, uint16_t vlan, bool on); // -EPERM: PF refused
-// Replaces the list. -ENOSPC: more than VF_MULTICAST_MAX.
+// Replaces the list. 0; -ENOSPC: more than VF_MULTICAST_MAX; -EPERM: PF refused.
 int vf_driver_set_multicast(struct vf_driver *vf, const uint8_t (*macs)[6], unsigned count);
 // What else is received beside frames to our MAC. 0; -EPERM: the PF allows less (more than the
 // groups is for trusted VFs), and the VF has what it allows; -ENOTSUP: the API that was agreed is

@@ -66,8 +66,9 @@ void host_sriov_disable(struct pci_segment *seg, const struct host_function *pf)
 int host_vf_probe(struct pci_segment *seg, const struct host_function *pf,
                   const struct host_sriov *sriov, unsigned vf, struct host_function *out);
 
-// Function Level Reset through Device Control, and the wait that PCIe §6.6.2 asks for. The function
-// comes back with its command register, BARs and MSI-X cleared. 0, -ENOTSUP.
+// Function Level Reset through Device Control (PCIe §6.6.2), without the wait that it asks for:
+// this card is done when the write is. The function comes back with its command register, BARs and
+// MSI-X cleared. 0, -ENOTSUP.
 int host_function_flr(struct pci_segment *seg, const struct host_function *fn);
 // After a reset: BARs (not a VF's: those are the PF's) as in `fn`, Memory Space and Bus Master on.
 void host_function_restore(struct pci_segment *seg, const struct host_function *fn);

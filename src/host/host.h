@@ -43,11 +43,12 @@ void host_destroy(struct host *host);
 // What the host's IOMMU driver needs to be told when the unit raises its fault event.
 void host_iommu_fault_event(struct host *host); // any thread; does not block
 
-// Takes port `index` (0…): PF driver up, VFs enabled, one listening socket each.
+// Takes port `index` (0…): PF driver up, VFs enabled, one listening socket each. 0; on error -errno
+// (-ENODEV: no such port, or it runs already) and a sentence in `error`, and the port is as it was.
 int host_port_start(struct host *host, unsigned index, const struct host_port_config *config,
                     char *error, size_t error_len);
 struct pf_driver *host_port_pf(struct host *host, unsigned index); // NULL where not started
-rid_t host_port_rid(const struct host *host, unsigned index);
+rid_t host_port_rid(const struct host *host, unsigned index);      // of its PF; ffff: no such port
 
 struct host_vf_info {
     rid_t rid;
@@ -61,6 +62,7 @@ struct host_vf_info {
     struct vfiouser_counts messages;
     uint64_t interrupts; // eventfds signalled
 };
+// 0, or -ENOENT: no such VF.
 int host_vf_info_get(struct host *host, unsigned port, unsigned vf, struct host_vf_info *out);
 uint64_t host_iommu_fault_count(const struct host *host);
 

@@ -2,7 +2,7 @@
 // The host's VT-d driver: programs the remapping unit through its registers and through root,
 // context and second-stage tables in memory, like an OS (VT-d §3, §6, §9). One domain a function
 // that is assigned; a function without a domain reaches nothing.
-// Threads: the control thread; host_iommu_fault_event() any thread.
+// Threads: the control thread; host_iommu_fault_signal() any thread.
 #ifndef VIREO_HOST_IOMMU_DRIVER_H
 #define VIREO_HOST_IOMMU_DRIVER_H
 

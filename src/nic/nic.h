@@ -104,6 +104,7 @@ struct nic_function_counts {
     uint64_t mailbox_cycles;    // VFMAILBOX, VFMBMEM
     uint64_t other_cycles;
 };
+// 0, or -EINVAL: no such port or VF.
 int nic_function_counts_get(const struct nic_card *card, unsigned port, int vf,
                             struct nic_function_counts *out);
 

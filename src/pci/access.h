@@ -16,7 +16,8 @@ struct pci_segment;
 
 #define PCI_CONFIG_LEN_BYTES 4096u
 
-// `dma_ops`/`dma_ctx`/`generation`: the IOMMU in front of every function (mem/dma.h).
+// `dma_ops`/`dma_ctx`/`generation`: the IOMMU in front of every function (mem/dma.h). They and
+// `gate` outlive the segment. 0 or -ENOMEM.
 int pci_segment_create(struct gate *gate, const struct dma_port_ops *dma_ops, void *dma_ctx,
                        const dma_generation_t *generation, struct pci_segment **out);
 void pci_segment_destroy(struct pci_segment *seg);

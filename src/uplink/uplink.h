@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// What is at the far end of a port's cable. Ops table: a real seam (tap, pcap, null, more later).
+// What is at the far end of a port's cable. Ops table: a real seam (kind.h; tap, pcap, null).
 // Threads: open/close on the control thread with no worker running or the gate closed; send by any
 // worker, receive by one; neither blocks.
 #ifndef VIREO_UPLINK_UPLINK_H
