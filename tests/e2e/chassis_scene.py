@@ -12,8 +12,8 @@ import chassis
 import process
 from chassis import SYS_PF, VFS
 from far_end import FarEnd
-from guest import GuestError
-from scene import TEST_ETHERTYPE, ping_figures
+from guest import PATIENCE, GuestError
+from scene import FRAMES_LIMIT_S, TEST_ETHERTYPE, ping_all, ping_figures, unanswered
 
 BOOT_LIMIT_S = 120
 LINK_LIMIT_S = 20
@@ -144,16 +144,11 @@ class HostScene:
         return self.ns(name, f"cat /sys/class/net/{self.interface(name)}/address").output.strip()
 
     def ping(self, name, address, count=5):
-        """(lost in percent, RTT in ms, ping's words) after a first one that may wait for ARP.
-
-        With a deadline, ping waits for the last answer too; without one it leaves after one more
-        interval, and calls an answer lost that a busy machine delays for longer.
-        """
+        """(lost in percent, RTT in ms, ping's words) after a first one that may wait for ARP."""
         self.guest.poll(self.inside(name, f"ping -c 1 -W 1 {address}"), " 0% packet", 6)
-        output = self.ns(name, f"ping -c {count} -i 0.05 -w 10 {address}", 20).output
-        answered = set(map(int, re.findall(r"icmp_seq=(\d+) ttl", output)))
-        lost = sum(number not in answered for number in range(1, count + 1))
-        return 100 * lost / count, ping_figures(output)[1], output
+        output = self.ns(name, ping_all(count, 0.05, address), 20).output
+        lost = unanswered(output, count)
+        return 100 * len(lost[0]) / count if lost else 100, ping_figures(output)[1], output
 
     def expect_ping(self, check, name, address, count=5):
         lost, rtt, output = self.ping(name, address, count)
@@ -188,7 +183,8 @@ class HostScene:
         ready = f"/tmp/counting.{place}"
         self.guest.must(f"rm -f /tmp/stop {ready}")
         job = self.guest.start(self.inside(
-            place, f"frames count {self.interface(place)} 30 /tmp/stop 2>{ready}"), 40)
+            place, f"frames count {self.interface(place)} {FRAMES_LIMIT_S} /tmp/stop "
+            f"2>{ready}"), FRAMES_LIMIT_S)
         self.guest.poll(f"cat {ready}", "ready", 5, 0.05)
 
         def finish():
@@ -255,7 +251,7 @@ class HostScene:
                 elif item != UPLINK:
                     yield port["vfs"][item]["rx_frames"]
         before = after = tuple(read())
-        end = time.monotonic() + LINK_LIMIT_S
+        end = time.monotonic() + PATIENCE * LINK_LIMIT_S
         while not all(a > b + 3 for a, b in zip(after, before)) and time.monotonic() < end:
             time.sleep(0.05)
             after = tuple(read())
@@ -336,7 +332,7 @@ class HostScene:
         """The guest switches itself off, and another one starts on the same daemon."""
         self.complaints(check)
         self.guest.start("poweroff -f")
-        end = time.monotonic() + 20
+        end = time.monotonic() + process.WAIT_S
         while self.machine.process.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
         check.expect(self.machine.process.poll() is not None, "QEMU to end", "it runs on")
@@ -360,7 +356,7 @@ class HostScene:
         lost = self.cycles()["cycles"]["interrupts_lost"]
         check.expect(lost == 0, "no interrupt lost", lost)
         self.machine.stop()
-        end = time.monotonic() + 5
+        end = time.monotonic() + process.WAIT_S
         while self.daemon.call("chassis.info")["client_pid"] and time.monotonic() < end:
             time.sleep(0.05)
         code = self.daemon.stop()

@@ -15,9 +15,9 @@ RECEIVER = f"""
 import hashlib, socket
 server = socket.create_server(("{FarEnd.address}", {PORT}))
 print("ready", flush=True)
-server.settimeout(40)
+server.settimeout(200)
 connection, _ = server.accept()
-connection.settimeout(40)
+connection.settimeout(200)
 digest = hashlib.sha256()
 while data := connection.recv(65536):
     digest.update(data)
@@ -95,7 +95,7 @@ def check_file(scene, check):
                               30).split()[0]
     start = time.monotonic()
     said = scene.ns("vf0", f"nc {FarEnd.address} {PORT} </tmp/file; rm /tmp/file", 40)
-    output, _ = receiver.communicate(timeout=40)
+    output, _ = receiver.communicate(timeout=200)
     seen = output.decode().strip()
     check.expect(seen == wanted, f"SHA-256 {wanted}", seen or said)
     check.note(f"{wanted[:16]}… agrees, {time.monotonic() - start:.1f} s")

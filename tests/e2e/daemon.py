@@ -8,7 +8,6 @@ import time
 
 import process
 
-START_LIMIT_S = 10
 
 
 class DaemonError(Exception):
@@ -65,7 +64,7 @@ class Daemon:
                                           self.config, "--run-dir", self.run_dir, "--log-level",
                                           "info"],
                                          self.log, stdout=out)
-        end = time.monotonic() + START_LIMIT_S
+        end = time.monotonic() + process.WAIT_S
         while time.monotonic() < end:
             if "vireod: ready" in self.ready_log.read_text():
                 return
@@ -73,19 +72,19 @@ class Daemon:
                 raise DaemonError(f"vireod ended with {self.process.returncode}: " +
                                   " / ".join(process.tail(self.log, 5)))
             time.sleep(0.02)
-        raise DaemonError(f"vireod was not ready after {START_LIMIT_S} s")
+        raise DaemonError(f"vireod was not ready after {process.WAIT_S} s")
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
     def stop(self):
         """Ends it. Returns its exit code, None when it never ran."""
-        return process.end(self.process, 5.0) if self.process else None
+        return process.end(self.process, process.WAIT_S) if self.process else None
 
     def vf_socket(self, index, port=0):
         return self.run_dir / f"port{port}-vf{index}.sock"
 
-    def call(self, method, params=None, limit_s=5.0):
+    def call(self, method, params=None, limit_s=process.WAIT_S):
         request = {"jsonrpc": "2.0", "id": 1, "method": method}
         if params is not None:
             request["params"] = params

@@ -9,7 +9,7 @@ import time
 import initramfs
 import process
 
-FRAMES_LIMIT_S = 30
+FRAMES_LIMIT_S = 200
 FLOOD_LIMIT = 10_000_000
 
 
@@ -48,7 +48,7 @@ class FarEnd:
         join = ("-n",) if os.geteuid() == 0 else ("-U", "--preserve-credentials", "-n")
         return ["nsenter", "-t", str(self.daemon.process.pid), *join, *map(str, command)]
 
-    def run(self, *command, limit_s=10):
+    def run(self, *command, limit_s=process.WAIT_S):
         """Runs a command at the far end that has to work. Returns its output."""
         return subprocess.run(self.inside(*command), check=True, capture_output=True, text=True,
                               timeout=limit_s).stdout
@@ -76,7 +76,7 @@ class FarEnd:
         stop = self.run_dir / f"count{self.counted}.stop"
         child = process.spawn(self.inside(self.frames, "count", self.name, FRAMES_LIMIT_S, stop),
                               log, stdout=subprocess.PIPE)
-        end = time.monotonic() + 5
+        end = time.monotonic() + process.WAIT_S
         while "ready" not in log.read_text() and time.monotonic() < end:
             time.sleep(0.02)
 

@@ -6,6 +6,10 @@ import threading
 import time
 
 
+# By how much longer than on a quiet machine an emulated guest may take on one that others use.
+PATIENCE = 6
+
+
 class GuestError(Exception):
     """A guest did not answer, or a command that had to work failed."""
 
@@ -23,7 +27,7 @@ class Job:
 
     def __init__(self, guest, number, script, limit_s):
         self.guest, self.number, self.script = guest, number, script
-        self._deadline = time.monotonic() + limit_s + 5
+        self._deadline = time.monotonic() + limit_s + 30  # the agent's own limit comes first
         self._done = threading.Event()
         self._result = None
 
@@ -64,7 +68,7 @@ class Guest:
 
     def wait_hello(self, count, timeout_s):
         """Waits for the agent's count-th start: a guest that reboots says hello again."""
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + PATIENCE * timeout_s
         while self._hellos < count and not self._gone and time.monotonic() < end:
             time.sleep(0.05)
         return self._hellos >= count
@@ -82,12 +86,14 @@ class Guest:
                 raise GuestError(f"{self.name} is gone: {error}") from error
 
     def start(self, script, limit_s=10):
-        """Starts a shell script in the guest. Returns a Job."""
+        """Starts a shell script in the guest, which ends it after PATIENCE times limit_s. Returns a
+        Job."""
+        limit_s = int(PATIENCE * limit_s)
         job = Job(self, self._next, script, limit_s)
         self._next += 1
         self._jobs[job.number] = job
         data = script.encode()
-        self.send(f"RUN {job.number} {int(limit_s)} {len(data)}\n".encode() + data)
+        self.send(f"RUN {job.number} {limit_s} {len(data)}\n".encode() + data)
         return job
 
     def run(self, script, limit_s=10):
@@ -102,8 +108,9 @@ class Guest:
         return result.output
 
     def poll(self, script, wanted, limit_s=10, every_s=0.1):
-        """Runs a script until its output matches a pattern. Returns (matched, last output)."""
-        end = time.monotonic() + limit_s
+        """Runs a script until its output matches a pattern. Returns (matched, last output), the
+        latter after PATIENCE times limit_s at the latest."""
+        end = time.monotonic() + PATIENCE * limit_s
         while True:
             output = self.run(script).output
             if re.search(wanted, output):

@@ -10,6 +10,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+# How long what takes a moment may take: on a busy machine, with every guest emulated, many times
+# longer. What never comes is still found; waiting costs nothing where all is well.
+WAIT_S = 60
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 

@@ -2,12 +2,12 @@
 """Guests on VFs of different workers: what two threads share, under stock drivers' traffic."""
 
 import os
-import re
 import time
 from pathlib import Path
 
+import process
 from demo import MainJob
-from scene import TEST_ETHERTYPE
+from scene import SLOWEST_GBPS, TEST_ETHERTYPE, ping_all, unanswered
 
 WORKERS = 2
 FILE_MIB = 32
@@ -68,7 +68,7 @@ class Workers(MainJob):
         check.expect("error" not in data, "iperf3's result", data.get("error"))
         rates = [data["end"][name]["bits_per_second"] / 1e9
                  for name in ("sum_received", "sum_received_bidir_reverse")]
-        check.expect(min(rates) > 0.01, "more than 0.01 Gbit/s each way", rates)
+        check.expect(min(rates) > SLOWEST_GBPS, f"more than {SLOWEST_GBPS} Gbit/s each way", rates)
         busy = sorted((after[thread] - before.get(thread, 0) for thread in after), reverse=True)
         check.expect(busy[WORKERS - 1] > 0, f"CPU time of {WORKERS} threads", busy)
         check.note(f"{rates[0]:.2f} and {rates[1]:.2f} Gbit/s; CPU time "
@@ -95,8 +95,7 @@ class Workers(MainJob):
             jobs.append(vm.guest.start(f"{{ {sends} wait; }} 2>/dev/null", 120))
         watcher = self.vms[WATCHER]
         pinging = watcher.guest.start(
-            f"until [ -e /tmp/enough ]; do ping -c {PINGS} -i 0.1 -w 10 {self.vms[1].address}; "
-            "done", 120)
+            f"until [ -e /tmp/enough ]; do {ping_all(PINGS, 0.1, self.vms[1].address)}; done", 120)
         try:
             function()
         finally:
@@ -105,10 +104,7 @@ class Workers(MainJob):
         output = pinging.wait().output
         for job in jobs:
             job.wait()
-        # With a deadline ping sends more than it was told to, where an answer takes its time.
-        return [sorted(set(range(1, PINGS + 1)) - set(map(int, re.findall(r"icmp_seq=(\d+) ttl",
-                                                                         part))))
-                for part in re.split(r"(?m)^PING ", output)[1:]]
+        return unanswered(output, PINGS)
 
     def reset_by(self, check, script, again=lambda: None):
         """VM 0's VF is reset by a script, while frames come and go, and works again."""
@@ -121,7 +117,7 @@ class Workers(MainJob):
             self.wait_link([vm])
             up, output = vm.guest.poll(f"ping -c 1 -W 1 {self.vms[1].address}", " 0% packet", 10)
             check.expect(up, "answers after the reset", output)
-            end = time.monotonic() + 5
+            end = time.monotonic() + process.WAIT_S
             while True:
                 after = self.daemon.stats()
                 moved = [after.count(n, "tx_frames") - before.count(n, "tx_frames")
