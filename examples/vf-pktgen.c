@@ -25,6 +25,7 @@
 #define FRAME_MAX     9710u
 #define ETHER_BYTES   14u
 #define NS_PER_S      1000000000ull
+#define DRAIN_NS      (10 * NS_PER_S) // a card on a busy machine may have no processor for a while
 
 const char *argp_program_version = "vf-pktgen " VIREO_VERSION;
 
@@ -273,7 +274,7 @@ static int run(struct pktgen *g)
 // Closing the VF drops what the card has not sent yet. How many descriptors that will be.
 static unsigned drain(struct pktgen *g)
 {
-    uint64_t end = now_ns() + NS_PER_S;
+    uint64_t end = now_ns() + DRAIN_NS;
     unsigned left;
 
     while ((left = vf_send_pending(g->vf, 0)) && now_ns() < end)

@@ -21,10 +21,10 @@ sys.path.insert(0, str(TOP / "tests" / "e2e"))
 sys.dont_write_bytecode = True
 
 import process  # noqa: E402
-from daemon import Daemon  # noqa: E402
+from daemon import Daemon, DaemonError  # noqa: E402
 
-WAIT_S = 10
-GONE_S = 2.5  # a program looks after its VF once a second
+WAIT_S = 60
+TRIES = 4
 MACS = [f"02:00:00:00:10:{i:02x}" for i in range(4)]
 VFS = ", ".join(f'{{ index = {i}; mac = "{mac}"; }}' for i, mac in enumerate(MACS))
 FORMS = ("trapped", "mapped")
@@ -63,7 +63,7 @@ class Program:
 
     def __init__(self, bench, *command):
         self.log = bench.folder / f"program{len(bench.programs)}"
-        self.process = process.spawn(["timeout", "40", *command] if "unshare" not in command
+        self.process = process.spawn(["timeout", "600", *command] if "unshare" not in command
                                      else command, self.log)
         self.name = " ".join(Path(str(word)).name for word in command)
         bench.programs.append(self)
@@ -108,6 +108,10 @@ class Bench:
         sink = self.run(self.pktgen, *options, self.socket(vf))
         sink.says("link up")
         return sink
+
+    def full_rings(self):
+        """How many frames the card dropped for want of descriptors."""
+        return sum(vf["counts"]["rx_no_descriptor_drops"] for vf in self.daemon.stats().vfs)
 
     def stop_all(self):
         for program in self.programs:
@@ -166,23 +170,59 @@ def solicitation(target_ip, hop_limit=255):
 
 def ask(bench, frame):
     """Sends a frame from VF 0 until one comes back; returns that."""
+    before = bench.daemon.stats().count(1, "tx_frames")
     asker = bench.run(bench.pktgen, "--frame", frame.hex(), "--rate", "20", "--burst", "1",
                       "--print", "1", bench.socket(0))
     answer = asker.says("^([0-9a-f]{120,})$").group(1)
-    asker.stop()
+    sent = int(re.search("sent ([0-9]+) frames", asker.stop()).group(1))
+    # Who asks next is not to get what comes late.
+    wait_until(lambda: bench.daemon.stats().count(1, "tx_frames") >= before + sent,
+               f"not every one of {sent} questions was answered")
     return bytes.fromhex(answer)
+
+
+class FullRing(Failure):
+    """Nothing of ours is wrong with it: a program had no processor for longer than its ring had
+    room, and the card says how many frames it dropped."""
+
+
+def all_counted(bench, sink, dropped_before):
+    """Waits for the end of a sink that was told how many frames come. What it said."""
+    wait_until(lambda: sink.process.poll() is not None or bench.full_rings() > dropped_before,
+               lambda: f"frames are missing that nobody dropped; the sink said: {sink.text()}")
+    if sink.process.poll() is None:
+        raise FullRing(f"the sink said: {sink.text()}")
+    return sink.ends(0)
+
+
+def unhurried(bench, rate, act):
+    """act(rate), once more at a lower rate where a full ring was in the way."""
+    for left in reversed(range(TRIES)):
+        first = len(bench.programs)
+        try:
+            return act(rate)
+        except FullRing:
+            if not left:
+                raise
+            for program in bench.programs[first:]:
+                process.end(program.process)
+        rate //= 4
+    return None
 
 
 # --- Cases ---
 
 def test_pktgen(bench):
-    for size, rate, count in (60, 10000, 10000), (1514, 5000, 5000), (9710, 1000, 1000):
-        sink = bench.sink(1, "--count", str(count), "--size", str(size))
-        sent = bench.run(bench.pktgen, "-d", MACS[1], "-s", str(size), "-n", str(count), "-r",
-                         str(rate), bench.socket(0)).ends(0)
-        check(f"sent {count} frames, received 0" in sent, f"the generator said: {sent}")
-        came = sink.ends(0)
-        check(f"sent 0 frames, received {count}" in came, f"the sink said: {came}")
+    for size, fast, count in (60, 10000, 10000), (1514, 5000, 5000), (9710, 1000, 1000):
+        def send(rate, size=str(size), count=count):
+            dropped = bench.full_rings()
+            sink = bench.sink(1, "--count", str(count), "--size", size)
+            sent = bench.run(bench.pktgen, "-d", MACS[1], "-s", size, "-n", str(count), "-r",
+                             str(rate), bench.socket(0)).ends(0)
+            check(f"sent {count} frames, received 0" in sent, f"the generator said: {sent}")
+            came = all_counted(bench, sink, dropped)
+            check(f"sent 0 frames, received {count}" in came, f"the sink said: {came}")
+        unhurried(bench, fast, send)
     sink = bench.sink(1, "--print", "1")
     bench.run(bench.pktgen, "-d", MACS[1], "-n", "1", bench.socket(0)).ends(0)
     frame = bytes.fromhex(sink.says("^([0-9a-f]{120})$").group(1))
@@ -208,14 +248,19 @@ def test_sleeps(bench):
 
 
 def test_l2fwd(bench):
+    unhurried(bench, 5000, lambda rate: forward(bench, rate))
+
+
+def forward(bench, rate):
+    dropped = bench.full_rings()
     forwarder = bench.run(bench.l2fwd, "--peer-a", MACS[0], "--peer-b", MACS[3], bench.socket(1),
                           bench.socket(2))
     forwarder.says("forwarding")
     for source, into, out, sink_vf in (0, 1, 2, 3), (3, 2, 1, 0):
         sink = bench.sink(sink_vf, "--count", "2500", "--print", "1")
-        bench.run(bench.pktgen, "-d", MACS[into], "-n", "2500", "-r", "5000",
+        bench.run(bench.pktgen, "-d", MACS[into], "-n", "2500", "-r", str(rate),
                   bench.socket(source)).ends(0)
-        came = sink.ends(0)
+        came = all_counted(bench, sink, dropped)
         check("received 2500" in came, f"the sink said: {came}")
         frame = re.search("^([0-9a-f]{120})$", came, re.MULTILINE).group(1)
         check(bytes.fromhex(frame)[:12] == mac_bytes(MACS[sink_vf]) + mac_bytes(MACS[out]),
@@ -262,7 +307,7 @@ def test_ping(bench):
            whole[:14] + b"\x44" + whole[15:]]         # a header of 16 bytes
     for frame in bad:
         bench.run(bench.pktgen, "-f", frame.hex(), "-n", "1", bench.socket(0)).ends(0)
-    time.sleep(0.2)
+    ask(bench, whole)  # answered after those
     said = host.stop()
     check(re.search(rf"ignored {len(bad)} frames", said), said)
 
@@ -291,7 +336,7 @@ def test_ping6(bench):
            arp_request(MACS[0], "10.9.0.1", ADDRESS)]
     for frame in bad:
         bench.run(bench.pktgen, "-f", frame.hex(), "-n", "1", bench.socket(0)).ends(0)
-    time.sleep(0.2)
+    ask(bench, whole)  # answered after those
     said = host.stop()
     check(re.search(rf"ignored {len(bad)} frames", said), said)
 
@@ -348,6 +393,18 @@ def inside(tap, *command):
     return done.returncode, done.stdout + done.stderr
 
 
+def expect_pong(tap, *command):
+    """Every answer, at some time: the first need a neighbour, whom a busy machine may find late."""
+    seen = []
+
+    def answered():
+        code, said = inside(tap, *command)
+        seen.append(said)
+        return code == 0 and " 0% packet loss" in said
+
+    wait_until(answered, lambda: seen[-1])
+
+
 def need_taps():
     if os.geteuid() != 0:
         raise Skip("making a tap needs root")
@@ -374,14 +431,13 @@ def test_tap(bench):
         said = inside(tap, "ip", "link", "show", "eth0")[1]
         check(MACS[number] in said and "mtu 9000" in said, f"the interface: {said}")
     for options in ([], ["-s", "1472"], ["-s", "8972"]):
-        code, said = inside(taps[0], *ping, "-c", "2", "-W", "2", *options, ADDRESS)
-        check(code == 0 and " 0% packet loss" in said, said)
-    # Neighbour discovery is multicast: the taps' groups have arrived at the card.
-    time.sleep(1.1)
+        expect_pong(taps[0], *ping, "-c", "2", "-W", "2", *options, ADDRESS)
+    # Neighbour discovery is multicast: once the taps' groups have arrived at the card.
     for address in "fd09::3", ADDRESS6:
-        code, said = inside(taps[0], *ping, "-6", "-c", "2", "-W", "2", address)
-        check(code == 0 and " 0% packet loss" in said, said)
-    # vf-ping defends its address: who would take it learns that it is taken.
+        expect_pong(taps[0], *ping, "-6", "-c", "2", "-W", "2", address)
+    # vf-ping defends its address: who would take it, and waits for longer than usual, learns that
+    # it is taken.
+    inside(taps[1], "sh", "-c", "echo 10 >/proc/sys/net/ipv6/conf/eth0/dad_transmits")
     inside(taps[1], "ip", "address", "add", f"{ADDRESS6}/64", "dev", "eth0")
     wait_until(lambda: "dadfailed" in inside(taps[1], "ip", "address", "show", "dev", "eth0")[1],
                "the kernel took vf-ping's address")
@@ -423,7 +479,7 @@ def test_daemon_goes(bench):
     programs[2].says("is at")
     check(bench.daemon.stop() == 0, "vireod did not end well")
     for program in programs:
-        said = program.ends(1, 4)
+        said = program.ends(1)
         check("the VF went away" in said, said)
 
 
@@ -437,7 +493,7 @@ def test_daemon_is_killed(bench):
     # And while they are busy: a generator that has nothing to wait for, and who gets its frames.
     programs = [bench.run(bench.ping, ADDRESS, bench.socket(3)), bench.sink(1),
                 bench.run(bench.pktgen, "-d", MACS[1], bench.socket(0))]
-    programs[1].says("rx +[1-9]")
+    programs[1].says(r"rx +(?!0\.0000)\d")
     try:
         need_taps()
     except Skip:
@@ -452,9 +508,8 @@ def kill_daemon(bench, programs):
     """Each program ends by itself, and says why. Then a daemon is there again."""
     bench.daemon.process.kill()
     bench.daemon.process.wait()
-    end = time.monotonic() + GONE_S
     for program in programs:
-        said = program.ends(1, max(0, end - time.monotonic()))
+        said = program.ends(1)
         check(re.search("^vf-[a-z0-9]+: .*: the VF went away$", said, re.MULTILINE), said)
     bench.daemon.ready_log.write_text("")
     bench.daemon.start()
@@ -484,7 +539,7 @@ def run_case(bench, number, name, case):
         print(f"ok {number} - {name} ({time.monotonic() - start:.1f} s)", flush=True)
     except Skip as why:
         print(f"ok {number} - {name} # SKIP {why}", flush=True)
-    except Failure as why:
+    except (Failure, DaemonError, subprocess.SubprocessError) as why:
         print(f"not ok {number} - {name}\n# " + str(why).replace("\n", "\n# "), flush=True)
         return False
     finally:
