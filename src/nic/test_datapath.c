@@ -445,10 +445,10 @@ static void test_faults(void **state)
     assert_true(nic_txq_control(t->port, 0));
     assert_int_equal(test_poll(t, 0), 1);
     // Bus mastering off: nothing is issued.
-    t->vm[0].dma.bus_master = false;
+    t->vm[0].dma[0].bus_master = false;
     test_tx_raw(t, 0, VM_IOVA + TX_DATA + 0x4000, TX_DATA_CMD | TX_LAST | 64, 0);
     assert_int_equal(test_poll(t, 0), 0);
-    assert_true(t->vm[0].dma.blocked_count > 0);
+    assert_true(t->vm[0].dma[0].blocked_count > 0);
 }
 
 static void test_bad_rings(void **state)

@@ -12,6 +12,8 @@
 #define TX_AREA 0x10000u
 #define RX_AREA 0x40000u
 
+#define HEAD_WRITEBACK(q) (0x3000u + (q)*64u)
+
 #define RX_AREA_BYTES 0x18000u // few enough pages that most are in the port's caches
 
 static const uint32_t ring_lens[] = {8, 16, 64, 256};
@@ -106,9 +108,50 @@ static void queue_start(struct script *s, unsigned queue)
     reg(t, HW_TDBAL(queue), (uint32_t)(VM_IOVA + TX_RING(local)));
     reg(t, HW_TDBAH(queue), (uint32_t)((VM_IOVA + TX_RING(local)) >> 32));
     reg(t, HW_TDLEN(queue), s->tx_len[queue] * 16);
+    reg(t, HW_TDWBAL(queue),
+        (uint32_t)(VM_IOVA + HEAD_WRITEBACK(local)) | (odd(s, 4) ? HW_TDWBAL_HEAD_WB_ENABLE : 0));
+    reg(t, HW_TDWBAH(queue), (uint32_t)((VM_IOVA + HEAD_WRITEBACK(local)) >> 32));
     reg(t, HW_TXDCTL(queue), HW_TXDCTL_ENABLE);
     assert_true(nic_txq_control(t->port, queue));
     rx_post(s, queue, s->rx_len[queue]);
+}
+
+// As a driver resets its rings, with frames on their way; it may leave them off for a while.
+static void queue_restart(struct script *s, unsigned queue)
+{
+    struct test_port *t = s->t;
+
+    reg(t, HW_RXDCTL(queue), 0);
+    assert_false(nic_rxq_control(t->port, queue));
+    reg(t, HW_TXDCTL(queue), 0);
+    assert_false(nic_txq_control(t->port, queue));
+    nic_rxq_reset(t->port, queue);
+    nic_txq_reset(t->port, queue);
+    s->tx_tail[queue] = s->rx_tail[queue] = 0;
+    if (!one_in(s, 3))
+        queue_start(s, queue);
+}
+
+// Who may send and receive at all, and whose addresses are whose.
+static void switch_choose(struct script *s)
+{
+    uint32_t default_pool = odd(s, 4) ? pick(s, VM_COUNT) : PF_POOL;
+    struct test_port *t = s->t;
+    uint8_t mac[6];
+
+    reg(t, HW_RXCTRL, odd(s, 30) ? 0 : HW_RXCTRL_RXEN);
+    reg(t, HW_DMATXCTL, odd(s, 30) ? 0 : HW_DMATXCTL_TE);
+    reg(t, HW_PFVFRE(0), odd(s, 8) ? pick(s, 512) : UINT32_MAX);
+    reg(t, HW_PFVFTE(0), odd(s, 8) ? pick(s, 512) : UINT32_MAX);
+    reg(t, HW_PFDTXGSWC, odd(s, 10) ? 0 : HW_PFDTXGSWC_LBE);
+    reg(t, HW_PFVTCTL,
+        (odd(s, 30) ? 0 : HW_PFVTCTL_VT_ENA) | (odd(s, 6) ? 0 : HW_PFVTCTL_RPL_EN) |
+            (odd(s, 6) ? HW_PFVTCTL_DIS_DEF_POOL : 0) | default_pool << HW_PFVTCTL_DEF_PL_SHIFT);
+    reg(t, HW_FCTRL, HW_FCTRL_BAM | (odd(s, 3) ? HW_FCTRL_UPE | HW_FCTRL_MPE : 0));
+    for (unsigned i = 0; i < VM_COUNT; i++) {
+        vm_mac(i, mac);
+        test_rar(t, i, mac, odd(s, 10) ? pick(s, 16) : BIT64(i));
+    }
 }
 
 static void tables_choose(struct script *s)
@@ -122,9 +165,12 @@ static void tables_choose(struct script *s)
         reg(t, HW_RETA(i), pick(s, 0x7fffffff) & 0x01010101);
     reg(t, HW_RXCSUM, one_in(s, 3) ? 0 : HW_RXCSUM_PCSD);
     reg(t, HW_PFVFSPOOF(0), one_in(s, 3) ? 0 : 0xfu << HW_PFVFSPOOF_MACAS_SHIFT | 0xf << 8);
+    switch_choose(s);
+    reg(t, HW_PFVMVIR(2), odd(s, 2) ? HW_PFVMVIR_VLANA_NEVER : 0);
     reg(t, HW_PFVMVIR(3), odd(s, 2) ? HW_PFVMVIR_VLANA_DEFAULT | 5 : 0);
     reg(t, HW_HLREG0,
-        HW_HLREG0_TXPADEN | HW_HLREG0_JUMBOEN | (odd(s, 6) ? 0 : HW_HLREG0_RXCRCSTRP));
+        (odd(s, 20) ? HW_HLREG0_LPBK : 0) | HW_HLREG0_TXPADEN | HW_HLREG0_JUMBOEN |
+            (odd(s, 6) ? 0 : HW_HLREG0_RXCRCSTRP));
     reg(t, HW_MAXFRS, (one_in(s, 4) ? 1200u : 9728u) << HW_MAXFRS_MFS_SHIFT);
     reg(t, HW_VLNCTRL, odd(s, 8) ? 0x0800 : (one_in(s, 3) ? HW_VLNCTRL_VFE : 0) | 0x8100);
     for (unsigned i = 0; i < VM_COUNT; i++) {
@@ -400,10 +446,12 @@ static void step(struct script *s)
 
     if (odd(s, 20))
         tables_choose(s);
+    if (odd(s, 40))
+        queue_restart(s, pick(s, QUEUES));
     if (odd(s, 25)) // what was mapped goes, or comes back, or may only be read
         vm_refuse(s->t, &s->t->vm[pick(s, VM_COUNT)],
                   TX_AREA + pick(s, RX_AREA + RX_AREA_BYTES - TX_AREA), pick(s, 4));
-    vm->dma.bus_master = !odd(s, 40);
+    vm->dma[0].bus_master = vm->dma[1].bus_master = !odd(s, 40);
     for (uint32_t n = 1 + pick(s, 24); n; n--)
         put_packet(s, queue);
     nic_txq_set_tail(s->t->port, queue, s->tx_tail[queue]);
@@ -425,7 +473,8 @@ static void save(struct script *s)
 
     for (unsigned i = 0; i < VM_COUNT; i++) {
         memcpy(out->mem[i], s->t->vm[i].mem, VM_MEM_BYTES);
-        out->faults[i] = s->t->vm[i].fault_count + (s->t->vm[i].dma.fault_count << 32);
+        out->faults[i] = s->t->vm[i].fault_count + (s->t->vm[i].dma[0].fault_count << 32) +
+                         (s->t->vm[i].dma[1].fault_count << 48);
     }
     memcpy(&out->counters, &port->counters, sizeof out->counters);
     for (unsigned q = 0; q < QUEUES; q++) {
@@ -445,8 +494,21 @@ static void save(struct script *s)
         if (port->cable_paths[i].version && port->cable_paths[i].queue != NIC_PATH_NOT)
             out->paths[2]++;
     }
-    out->noted[0] = port->lane[0].rx_note[0];
-    out->noted[1] = port->lane[0].tx_note[0];
+    for (unsigned i = 0; i < 2; i++) {
+        assert_null(port->lane[i].held);
+        out->noted[i] = port->lane[i].rx_note[0];
+        out->noted[2 + i] = port->lane[i].tx_note[0];
+    }
+}
+
+// As with two workers, in turns; the VMs are one's or the other's.
+static void port_share(struct nic_port *port)
+{
+    port->shared = true;
+    port->lane_count = 2;
+    port->lane[1].index = 1;
+    for (unsigned q = 0; q < QUEUES; q++)
+        port->lane_of_queue[q] = q / QUEUES_A_POOL % 2;
 }
 
 static struct outcome *run(uint64_t seed, bool general_only)
@@ -459,6 +521,8 @@ static struct outcome *run(uint64_t seed, bool general_only)
     s.calm = 1u << 2 * pick(&s, 4);
     s.alike = one_in(&s, 4);
     tables_choose(&s);
+    if (one_in(&s, 4))
+        port_share(s.t->port);
     s.t->port->cable_general_only = general_only;
     for (unsigned q = 0; q < QUEUES; q++) {
         s.t->port->txq[q].general_only = general_only;

@@ -353,7 +353,7 @@ static void test_mac_loopback(void **state)
     nic_derive(t->port);
     t->port->vf_count = 0;
     // Without VT queues are the PF's: VM 0's rings, seen through the PF's port.
-    t->port->pf_dma = &t->vm[0].dma;
+    t->port->pf_dma = t->vm[0].dma;
     test_rx_on(t, 0, 2, true);
     test_tx_on(t, 0);
     make_frame(bytes, 0, 0, 0x88b5, 64);

@@ -29,7 +29,7 @@
 #define QUEUES_A_POOL 2u
 
 struct test_vm {
-    struct dma_port dma;
+    struct dma_port dma[2]; // the second to receive by, where there are several workers
     uint8_t *mem;
     uint8_t refuse[VM_PAGES]; // mask of enum dma_access
     unsigned fault_count;
@@ -135,8 +135,10 @@ static void test_vm_init(struct test_port *t, struct test_vm *vm, unsigned n)
 
     vm->mem = calloc(1, VM_MEM_BYTES);
     assert_non_null(vm->mem);
-    dma_port_init(&vm->dma, rid_make(1, n, 0), &ops, vm, &t->generation);
-    vm->dma.bus_master = true;
+    for (unsigned i = 0; i < 2; i++) {
+        dma_port_init(&vm->dma[i], rid_make(1, n, 0), &ops, vm, &t->generation);
+        vm->dma[i].bus_master = true;
+    }
 }
 
 static inline void vm_refuse(struct test_port *t, struct test_vm *vm, uint32_t offset,
@@ -187,10 +189,10 @@ static inline struct test_port *test_port_new(void)
     test_uplink.wait_fd = -1;
     port->uplink = &test_uplink;
     test_vm_init(t, &t->pf, 31);
-    port->pf_dma = &t->pf.dma;
+    port->pf_dma = t->pf.dma;
     for (unsigned i = 0; i < VM_COUNT; i++) {
         test_vm_init(t, &t->vm[i], i);
-        port->vf_dma[i] = &t->vm[i].dma;
+        port->vf_dma[i] = t->vm[i].dma;
     }
     port->vf_count = VM_COUNT;
     port->queues_per_vf = QUEUES_A_POOL;
