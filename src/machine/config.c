@@ -278,8 +278,8 @@ static int group_read(struct parse *p, const config_setting_t *group, const stru
         if (n < count)
             continue;
         near = spelling_nearest(config_setting_name(s), names, count);
-        return fail(p, s, "no such setting%s%s%s; see examples/card.conf for all there are",
-                    near ? ": did you mean '" : "", near ? near : "", near ? "'?" : "");
+        return fail(p, s, "no such setting%s%s%s examples/card.conf for all there are",
+                    near ? ": did you mean '" : "", near ? near : "", near ? "'? See" : "; see");
     }
     for (unsigned n = 0; n < count; n++) {
         const config_setting_t *s = config_setting_get_member(group, fields[n].name);
