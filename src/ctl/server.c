@@ -22,6 +22,8 @@
 // Lines of one client that are answered before the loop gets a turn.
 #define LINES_PER_ROUND 4u
 #define LISTEN_BACKLOG  16
+// After accept() found no fd left.
+#define ACCEPT_PAUSE_US 500000u
 
 struct client {
     struct ctl_server *server;
@@ -41,7 +43,7 @@ struct ctl_server {
     const struct ctl_method *methods;
     void *ctx;
     int fd;
-    sd_event_source *source;
+    sd_event_source *source, *accept_timer;
     uint64_t use_count;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
     struct client clients[CTL_CLIENTS_MAX];
@@ -163,6 +165,24 @@ static struct client *client_slot(struct ctl_server *server)
     return oldest;
 }
 
+static int accept_again(sd_event_source *source, uint64_t usec, void *ctx)
+{
+    struct ctl_server *server = ctx;
+
+    (void)source, (void)usec;
+    sd_event_source_set_enabled(server->source, SD_EVENT_ON);
+    return 0;
+}
+
+// With no fd left the listening socket stays readable: without a pause, a busy loop.
+static void accept_pause(struct ctl_server *server)
+{
+    if (sd_event_source_set_time_relative(server->accept_timer, ACCEPT_PAUSE_US) < 0 ||
+        sd_event_source_set_enabled(server->accept_timer, SD_EVENT_ONESHOT) < 0)
+        return;
+    sd_event_source_set_enabled(server->source, SD_EVENT_OFF);
+}
+
 static int accept_event(sd_event_source *source, int fd, uint32_t events, void *ctx)
 {
     struct ctl_server *server = ctx;
@@ -172,8 +192,10 @@ static int accept_event(sd_event_source *source, int fd, uint32_t events, void *
     (void)source;
     (void)events;
     if (client_fd < 0) {
-        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
             log_warn_limited("ctl: accept: %s", strerror(errno));
+            accept_pause(server);
+        }
         return 0;
     }
     c = client_slot(server);
@@ -227,8 +249,11 @@ static int server_listen(struct ctl_server *server)
     }
     if (chmod(server->path, 0600) || listen(server->fd, LISTEN_BACKLOG))
         return -errno;
-    return sd_event_add_io(server->loop, &server->source, server->fd, EPOLLIN, accept_event,
-                           server);
+    ret = sd_event_add_io(server->loop, &server->source, server->fd, EPOLLIN, accept_event, server);
+    if (ret >= 0)
+        ret = sd_event_add_time_relative(server->loop, &server->accept_timer, CLOCK_MONOTONIC, 0, 0,
+                                         accept_again, server);
+    return ret < 0 ? ret : sd_event_source_set_enabled(server->accept_timer, SD_EVENT_OFF);
 }
 
 int ctl_server_create(sd_event *loop, const char *socket_path, const struct ctl_method *methods,
@@ -275,6 +300,7 @@ void ctl_server_destroy(struct ctl_server *server)
     for (unsigned i = 0; i < CTL_CLIENTS_MAX; i++)
         client_close(&server->clients[i]);
     sd_event_source_disable_unref(server->source);
+    sd_event_source_disable_unref(server->accept_timer);
     if (server->fd >= 0) {
         close(server->fd);
         unlink(server->path);

@@ -13,11 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "ctl/ctl.h"
 
 static char dir[] = "/tmp/vireo-ctl-XXXXXX";
@@ -437,6 +439,49 @@ static void test_second_server_and_stale_socket(void **state)
     sd_event_unref(other);
 }
 
+// Runs a loop for so long; how often it had something to do.
+static unsigned loop_turns(sd_event *of, unsigned ms)
+{
+    uint64_t end_ns = clock_now_ns() + ms * NS_PER_MS, now_ns;
+    unsigned turns = 0;
+
+    while ((now_ns = clock_now_ns()) < end_ns)
+        turns += sd_event_run(of, (end_ns - now_ns) / NS_PER_US + 1) > 0;
+    return turns;
+}
+
+// A client that waits keeps the listening socket readable: no reason to go round all the time.
+static void test_no_fd_left(void **state)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct rlimit few, before;
+    struct ctl_server *second;
+    char error[256], byte = 0;
+    sd_event *other;
+    int fd;
+
+    (void)state;
+    snprintf(addr.sun_path, sizeof addr.sun_path, "%s/few.sock", dir);
+    sd_event_new(&other);
+    assert_int_equal(
+        ctl_server_create(other, addr.sun_path, methods, NULL, &second, error, sizeof error), 0);
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    assert_in_range(loop_turns(other, 200), 1, 5);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(write(fd, "?\n", 2), 2);
+    for (unsigned i = 0; i < 100 && recv(fd, &byte, 1, MSG_DONTWAIT) != 1; i++)
+        loop_turns(other, 100);
+    assert_int_equal(byte, '{');
+    close(fd);
+    ctl_server_destroy(second);
+    sd_event_unref(other);
+}
+
 static void test_call_times_out(void **state)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -470,6 +515,7 @@ int main(void)
         cmocka_unit_test(test_client_that_never_reads),
         cmocka_unit_test(test_more_clients_than_slots),
         cmocka_unit_test(test_second_server_and_stale_socket),
+        cmocka_unit_test(test_no_fd_left),
         cmocka_unit_test(test_call_times_out),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
