@@ -380,6 +380,14 @@ static void test_mapped_doorbells(void **state)
 
 // --- one step at a time -------------------------------------------------------------------------
 
+static struct nic_worker_counts counts(unsigned worker)
+{
+    struct nic_worker_counts c = {0};
+
+    nic_worker_counts_add(workers[worker], &c);
+    return c;
+}
+
 // VF 0 sends `count` frames to VF 1, and its worker runs until nothing moves.
 static void send_to_next(unsigned count)
 {
@@ -395,16 +403,13 @@ static void send_to_next(unsigned count)
 // A receiver has given back what it had, in its page; its own worker has not looked there since.
 static void test_room_that_only_the_page_tells(void **state)
 {
-    struct nic_worker_counts c = {0};
-
     (void)state;
     card_make(2, NIC_DOORBELLS_MAPPED, false);
     for (unsigned round = 0; round < 10; round++) {
         send_to_next(RING_LEN - 1);
         assert_int_equal(receive(1), RING_LEN - 1);
     }
-    nic_worker_counts_add(workers[0], &c);
-    assert_int_equal(c.waits, 0);
+    assert_int_equal(counts(0).waits, 0);
     card_end();
 }
 
@@ -412,8 +417,6 @@ static void test_room_that_only_the_page_tells(void **state)
 // there meanwhile, and goes on when it is told.
 static void test_waiting_for_another_workers_ring(void **state)
 {
-    struct nic_worker_counts c = {0};
-
     (void)state;
     card_make(2, NIC_DOORBELLS_MAPPED, false);
     send_to_next(RING_LEN - 1);
@@ -423,18 +426,53 @@ static void test_waiting_for_another_workers_ring(void **state)
         // However slow this machine is: it is not time yet to try without having been told.
         t->port->lane[0].tx_wait_retry_ns = UINT64_MAX;
     }
-    nic_worker_counts_add(workers[0], &c);
-    assert_int_equal(c.waits, 1);
+    assert_int_equal(counts(0).waits, 1);
     assert_false(atomic_load(&t->port->lane[0].refilled));
     assert_int_equal(receive(1), RING_LEN - 1);
     nic_worker_poll(workers[1]); // sees it
     nic_worker_poll(workers[0]);
     assert_int_equal(nic_worker_poll(workers[0]), 5);
     assert_int_equal(receive(1), 5);
-    c = (struct nic_worker_counts){0};
-    nic_worker_counts_add(workers[0], &c);
-    assert_int_equal(c.waits, 1);
-    assert_int_equal(c.untold, 0);
+    assert_int_equal(counts(0).waits, 1);
+    assert_int_equal(counts(0).untold, 0);
+    card_end();
+}
+
+// The fewest milliseconds that a worker took for ten sleeps in a row, of many tries.
+static uint64_t ten_sleeps_ms(unsigned worker)
+{
+    uint64_t least_ms = UINT64_MAX;
+
+    for (unsigned i = 0; i < 100 && least_ms >= 50; i++) {
+        uint64_t start_ns = clock_now_ns(), sleeps = counts(worker).sleeps, took_ms;
+
+        while (counts(worker).sleeps - sleeps < 10)
+            usleep(500);
+        took_ms = (clock_now_ns() - start_ns) / NS_PER_MS;
+        least_ms = took_ms < least_ms ? took_ms : least_ms;
+    }
+    return least_ms;
+}
+
+// A worker whose VFs do nothing comes to look at their pages each 10 ms only, but not while another
+// worker's sender waits for one of them.
+static void test_looks_while_another_waits(void **state)
+{
+    uint64_t idle;
+
+    (void)state;
+    card_start(2, NIC_DOORBELLS_MAPPED);
+    for (unsigned i = 0; i < RING_LEN + 4; i++) {
+        while (!send_one(0, 1, i))
+            usleep(50);
+        guest_write(0, HW_VFTDT(0), guests[0].tx_next);
+    }
+    while (!counts(0).waits)
+        usleep(1000);
+    idle = counts(1).idle_batches;
+    while (counts(1).idle_batches - idle < 900)
+        usleep(1000); // all steps
+    assert_in_range(ten_sleeps_ms(1), 0, 50);
     card_end();
 }
 
@@ -447,12 +485,9 @@ static void test_counters(void **state)
     card_start(2, NIC_DOORBELLS_TRAPPED);
     exchange(FLOW_FRAMES);
     for (unsigned i = 0; i < 2; i++) {
-        struct nic_worker_counts c = {0};
-
-        nic_worker_counts_add(workers[i], &c);
+        assert_true(counts(i).frames > 0); // both had some
         nic_worker_destroy(workers[i]);
         workers[i] = NULL;
-        assert_true(c.frames > 0); // both had some
     }
     for (unsigned vf = 0; vf < VFS; vf++) {
         struct nic_function_counts c;
@@ -677,14 +712,6 @@ static void pf_tx_on(unsigned queue)
     pf_write(t, HW_TXDCTL(queue), HW_TXDCTL_ENABLE);
 }
 
-static uint64_t batches(unsigned worker)
-{
-    struct nic_worker_counts c = {0};
-
-    nic_worker_counts_add(workers[worker], &c);
-    return c.batches;
-}
-
 // A worker has come half through the queues that were rung, when the gate is closed and one of the
 // rest becomes a VF's, which is another worker's.
 static void test_queue_changes_hands(void **state)
@@ -718,9 +745,9 @@ static void test_queue_changes_hands(void **state)
     vf_write(t, 1, HW_VFTDLEN(0), RING_LEN * 16);
     vf_write(t, 1, HW_VFTXDCTL(0), HW_TXDCTL_ENABLE);
     vf_write(t, 1, HW_VFTDT(0), 1);
-    before = batches(0);
+    before = counts(0).batches;
     gate_open(&t->gate);
-    while (batches(0) == before)
+    while (counts(0).batches == before)
         usleep(20); // until the worker has come round
     assert_int_equal(__atomic_load_n(&t->uplink[0].sent_count, __ATOMIC_RELAXED), 1);
     assert_int_equal(nic_worker_poll(workers[1]), 1);
@@ -748,6 +775,7 @@ int main(void)
         cmocka_unit_test(test_mapped_doorbells),
         cmocka_unit_test(test_room_that_only_the_page_tells),
         cmocka_unit_test(test_waiting_for_another_workers_ring),
+        cmocka_unit_test(test_looks_while_another_waits),
         cmocka_unit_test(test_counters),
         cmocka_unit_test(test_uplink),
         cmocka_unit_test(test_changes_trapped),

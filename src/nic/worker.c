@@ -446,11 +446,17 @@ static unsigned others_now(const struct nic_worker *worker)
     return backoff_step(worker->quiet_rounds)->others;
 }
 
+// Whether somebody waits for room, maybe in a ring of ours. Which worker's sender it is says
+// nothing of that: who waits is told by the worker that looks at the ring's page.
 static bool is_waiting(const struct nic_worker *worker)
 {
     for (unsigned i = 0; i < worker->port_count; i++) {
-        if (atomic_load_explicit(&worker->port[i].lane->waiting, memory_order_relaxed))
-            return true;
+        const struct nic_port *port = worker->port[i].port;
+
+        for (unsigned lane = 0; lane < port->lane_count; lane++) {
+            if (atomic_load_explicit(&port->lane[lane].waiting, memory_order_relaxed))
+                return true;
+        }
     }
     return false;
 }
