@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tries the harness itself, without vireod: a guest boots and its agent answers."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import process
 import qemu
 
-CACHE = Path(__file__).resolve().parents[2] / "build" / "cache"
+CACHE = Path(os.environ.get("VIREO_CACHE") or
+             Path(__file__).resolve().parents[2] / "build" / "cache")
 
 
 def expect(name, ok, seen):
