@@ -328,7 +328,7 @@ static void test_stuck_vf(void **state)
         pf_driver_service(f.pf);
         calls++;
     }
-    assert_in_range(calls, 10, 200);
+    assert_in_range(calls, 1, 200); // not in a busy loop; few where the machine is slow
     pf_driver_vf_state(f.pf, 0, &s);
     assert_int_equal(s.answers_dropped, 1);
     requests = s.requests;
@@ -367,7 +367,7 @@ static void test_no_ping_pong(void **state)
         }
     }
     assert_int_equal(nacks, 1);
-    assert_true(poll_readable(f.pf, 1500)); // about a second later: once more
+    assert_true(poll_readable(f.pf, 10000)); // about a second later: once more
     pf_driver_service(f.pf);
     assert_true(vf_get(&f, 0, msg));
     assert_int_equal(msg[0], HW_MSG_NACK);

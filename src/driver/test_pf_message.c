@@ -427,7 +427,7 @@ static void test_api_15_locking(void **state)
         test_card_vf_write(f.card, 0, 0);
         // The PF comes back by its own timer.
         assert_int_equal(
-            poll(&(struct pollfd){.fd = pf_driver_irq_fd(f.pf), .events = POLLIN}, 1, 500), 1);
+            poll(&(struct pollfd){.fd = pf_driver_irq_fd(f.pf), .events = POLLIN}, 1, 10000), 1);
         pf_driver_service(f.pf);
         bits = test_card_vf_read(f.card, 0);
         assert_true(bits & HW_VFMAILBOX_PFSTS);
@@ -440,7 +440,8 @@ static void test_api_15_locking(void **state)
         } else {
             // It forgot to: the PF does not keep it for ever.
             assert_int_equal(
-                poll(&(struct pollfd){.fd = pf_driver_irq_fd(f.pf), .events = POLLIN}, 1, 500), 1);
+                poll(&(struct pollfd){.fd = pf_driver_irq_fd(f.pf), .events = POLLIN}, 1, 10000),
+                1);
             pf_driver_service(f.pf);
         }
         assert_false(f.card->mailbox[0].pfu);

@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 // --- Register cycles ------------------------------------------------------------------------
 
 static void test_bad_cycles(void **state)
@@ -544,6 +546,7 @@ static void test_faults_while_the_log_is_read(void **state)
 {
     struct machine *m = *state;
     struct worker workers[2] = {{.m = m, .rid = RID}, {.m = m, .rid = {RID.v + 1}}};
+    uint64_t end_ns = clock_now_ns() + 20 * NS_PER_S;
     unsigned seen[2] = {0}, events = 0;
     bool good = true;
 
@@ -558,7 +561,7 @@ static void test_faults_while_the_log_is_read(void **state)
         assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]), 0);
     }
     // By interrupt only: an event that is lost ends this.
-    for (unsigned wait = 0; wait < 20000 && good && (seen[0] < 50 || seen[1] < 50); wait++) {
+    while (clock_now_ns() < end_ns && good && (seen[0] < 50 || seen[1] < 50)) {
         if (m->msg_count != events) {
             events = m->msg_count;
             good = log_drain(m, seen);

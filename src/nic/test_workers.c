@@ -566,11 +566,16 @@ static void test_uplink(void **state)
 
 // --- what changes while frames are on their way ---
 
+static void vf_stop(unsigned vf)
+{
+    pci_config_write(t->seg, test_card_vf_rid(0, vf), HW_CAP_PCIE + 8, 2, 0x8000);
+}
+
 static void vf_flr(unsigned vf)
 {
     rid_t rid = test_card_vf_rid(0, vf);
 
-    pci_config_write(t->seg, rid, HW_CAP_PCIE + 8, 2, 0x8000);
+    vf_stop(vf);
     pci_config_write(t->seg, rid, 0x04, 2, 0x0004);
     test_card_enable_msix(t, rid, TEST_VF_MSIX + vf * HW_VF_BAR_BYTES, HW_VF_VECTORS);
     guest_start(vf);
@@ -651,7 +656,10 @@ static void check_changes(enum nic_doorbells doorbells)
         if (round % 5 == 4)
             change_something(random_next() % VFS);
     }
-    // Everything stands still, and starts anew: then nothing may be lost.
+    // Everything stands still, and starts anew: then nothing may be lost. (All stop first: or one
+    // that has started gets what another still had to send.)
+    for (unsigned vf = 0; vf < VFS; vf++)
+        vf_stop(vf);
     for (unsigned vf = 0; vf < VFS; vf++) {
         vf_flr(vf);
         memset(guests[vf].sent, 0, sizeof guests[vf].sent);
