@@ -108,6 +108,14 @@ static void headline_row(struct table *table, const struct bench_group *group,
     note_cell(table, entry, rate.count, "");
 }
 
+static void absent_print(FILE *out)
+{
+    fprintf(out, "NOT MEASURED, without --peers ('make bench' installs them and gives it):");
+    for (enum bench_who who = BENCH_TESTPMD_IO; who < BENCH_WHO_COUNT; who++)
+        fprintf(out, "%s %s", who > BENCH_TESTPMD_IO ? "," : "", bench_who_name(who));
+    fputs(".\n\n", out);
+}
+
 static void headline_print(const struct bench_run *run, FILE *out)
 {
     static const char *const headings[] = {">BYTES",  ">RING",     "WHO",     ">Mpps",
@@ -137,6 +145,8 @@ static void headline_print(const struct bench_run *run, FILE *out)
     table_print(table, out);
     fputc('\n', out);
     table_destroy(table);
+    if (!run->options.peers)
+        absent_print(out);
 }
 
 // What a mode's `frames` and time are about.
@@ -355,8 +365,8 @@ static json_t *group_json(const struct bench_group *group)
     return json_pack("{s:s, s:o, s:i, s:i, s:f, s:o}", "what", group->title, "size_bytes",
                      shape->size_bytes == BENCH_IMIX ? json_string("IMIX")
                                                      : json_integer(shape->size_bytes),
-                     "ring", (int)shape->ring, "rounds_wanted", (int)group->rounds, "seconds",
-                     (double)group->took_ns / 1e9, "entries", entries);
+                     "ring", (int)shape->ring, "rounds_wanted", (int)group->rounds_wanted,
+                     "seconds", (double)group->took_ns / 1e9, "entries", entries);
 }
 
 static json_t *goal_json(const struct bench_goal *goal)

@@ -141,6 +141,7 @@ struct bench_group *bench_group_new(struct bench_run *run, const char *title, un
     group = &run->group[run->group_count++];
     group->title = title;
     group->rounds = rounds < BENCH_ROUNDS_MAX ? rounds : BENCH_ROUNDS_MAX;
+    group->rounds_wanted = group->rounds;
     return group;
 }
 

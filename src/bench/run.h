@@ -41,9 +41,10 @@ struct bench_entry {
 };
 
 struct bench_group {
-    const char *title; // of what is measured; lives as long as the run
-    bool headline;     // frames circulate, against all peers
-    unsigned rounds, entry_count;
+    const char *title;              // of what is measured; lives as long as the run
+    bool headline;                  // frames circulate, against all peers
+    unsigned rounds, rounds_wanted; // fewer than wanted on a machine that is not quiet
+    unsigned entry_count;
     uint64_t took_ns; // all of it; 0: not measured yet
     struct bench_entry entry[BENCH_ENTRIES_MAX];
 };

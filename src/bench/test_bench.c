@@ -20,6 +20,7 @@
 #include "bench/frames.h"
 #include "bench/goals.h"
 #include "bench/plan.h"
+#include "bench/report.h"
 #include "bench/run.h"
 #include "bench/sched.h"
 #include "bench/stats.h"
@@ -286,6 +287,53 @@ static void test_goals(void **state)
     free(run.group);
 }
 
+static void report_text(const struct bench_run *run, char *text, size_t len)
+{
+    static const struct bench_about nothing;
+    FILE *out = fmemopen(text, len, "w");
+
+    assert_non_null(out);
+    bench_report_print(run, &nothing, out);
+    fclose(out);
+}
+
+// Who was left out is named: all peers where no script runs them.
+static void test_report_without_peers(void **state)
+{
+    struct bench_run run = made_up(22, 44, bench_no_sample());
+    char text[8192];
+
+    (void)state;
+    run.group[0].headline = true;
+    report_text(&run, text, sizeof text);
+    assert_null(strstr(text, bench_who_name(BENCH_MEMIF)));
+    run.options.peers = NULL;
+    report_text(&run, text, sizeof text);
+    for (enum bench_who who = BENCH_TESTPMD_IO; who < BENCH_WHO_COUNT; who++)
+        assert_non_null(strstr(text, bench_who_name(who)));
+    assert_non_null(strstr(text, "--peers"));
+    free(run.group);
+}
+
+// A machine that is not quiet gets fewer rounds than were wanted, and the file says so.
+static void test_report_fewer_rounds(void **state)
+{
+    static const struct bench_about nothing;
+    struct bench_run run = made_up(22, 44, 10);
+    json_t *json, *group;
+
+    (void)state;
+    run.group[0].rounds = 2;
+    json = bench_report_json(&run, &nothing);
+    group = json_array_get(json_object_get(json, "groups"), 0);
+    assert_int_equal(json_integer_value(json_object_get(group, "rounds_wanted")), 3);
+    group = json_array_get(json_object_get(group, "entries"), 0);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(group, "mpps"), "rounds")),
+                     2);
+    json_decref(json);
+    free(run.group);
+}
+
 static struct bench_group *made_up_group(struct bench_run *run, const char *title, unsigned rounds)
 {
     struct bench_group *group = bench_group_new(run, title, rounds);
@@ -505,6 +553,8 @@ int main(void)
         cmocka_unit_test(test_ratios),
         cmocka_unit_test(test_slope),
         cmocka_unit_test(test_about),
+        cmocka_unit_test(test_report_without_peers),
+        cmocka_unit_test(test_report_fewer_rounds),
         cmocka_unit_test(test_scale_goals),
         cmocka_unit_test(test_jain),
         cmocka_unit_test(test_contended),
