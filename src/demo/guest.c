@@ -20,7 +20,7 @@
                           // drops what it has no room for, as a card's does
 #define ACK_EVERY      8u // frames
 #define ACK_ASK_NS     NS_PER_MS
-#define STALL_LIMIT_NS (4 * NS_PER_S) // nothing came for so long: it is lost
+#define STALL_LIMIT_NS (30 * NS_PER_S) // nothing came for so long, on a busy machine: it is lost
 #define PING_LEN       64u
 #define UDP_PAYLOAD    1000u
 #define TSO_PAYLOAD    60000u
@@ -115,7 +115,7 @@ static int task_open(struct slot *s, const struct demo_task *task, struct demo_a
         .buffer_bytes = DEMO_BUFFER_SIZE,
         .frame_bytes_max = task->frame_bytes_max,
         .interrupts = task->interrupts,
-        .reset_timeout_ms = 4000,
+        .reset_timeout_ms = 30000,
     };
     int ret = driver_bus_vfiouser_open(task->socket, &s->bus, answer->text, sizeof answer->text);
 
@@ -418,13 +418,17 @@ static int task_offload_send(struct slot *s, const struct demo_task *task,
         struct vf_buffer *frame = task->op == DEMO_OP_UDP
                                       ? demo_udp_make(s->vf, &to, i, UDP_PAYLOAD + i)
                                       : demo_tso_make(s->vf, &to, i, TSO_PAYLOAD, task->mss);
+        uint64_t seq;
 
         if (!frame)
             return fail(answer, -ENOBUFS, "no buffers left to send");
         if (send_one(s, frame))
             return fail(answer, -ETIMEDOUT, "the send queue is stuck");
-        // One at a time: the receiver has no way to slow us down here.
-        usleep(1000);
+        // One at a time: many segments more would find the receiver's ring full.
+        frame = receive_kind(s, DEMO_ECHO, &seq);
+        if (!frame)
+            return fail(answer, -ETIMEDOUT, "the receiver did not say that a packet came");
+        vf_buffer_free(s->vf, frame);
     }
     answer->frames = task->count;
     return 0;
@@ -460,6 +464,31 @@ static const char *udp_check(const struct demo_packet *p, uint64_t index)
     return memcmp(p->payload, expected, p->payload_bytes) ? "a packet's bytes are wrong" : NULL;
 }
 
+// Checks a received packet, the next of `index` or of the segments that it is cut into, and tells
+// the sender when it is whole. NULL, or what is wrong.
+static const char *offload_take(struct slot *s, const struct demo_task *task,
+                                const struct vf_buffer *frame, uint64_t *index, uint32_t *done)
+{
+    struct demo_packet packet;
+    const char *wrong = demo_packet_check(frame, &packet);
+
+    if (wrong)
+        return wrong;
+    if (task->op == DEMO_OP_CHECK_UDP) {
+        wrong = udp_check(&packet, *index);
+    } else {
+        wrong = segment_check(&packet, task, *index, *done);
+        *done += packet.payload_bytes;
+        if (wrong || *done < TSO_PAYLOAD)
+            return wrong;
+        *done = 0;
+    }
+    if (!wrong && send_frame(s, task->peer, DEMO_ECHO, *index, DEMO_FRAME_MIN))
+        wrong = "the send queue is stuck";
+    ++*index;
+    return wrong;
+}
+
 static int task_offload_check(struct slot *s, const struct demo_task *task,
                               struct demo_answer *answer)
 {
@@ -467,7 +496,6 @@ static int task_offload_check(struct slot *s, const struct demo_task *task,
     uint32_t done = 0; // of a TCP packet
 
     while (index < task->count) {
-        struct demo_packet packet;
         struct vf_buffer *frame;
         const char *wrong = NULL;
 
@@ -479,17 +507,7 @@ static int task_offload_check(struct slot *s, const struct demo_task *task,
         }
         last_ns = clock_now_ns();
         if (demo_packet_is_ipv4(frame)) {
-            wrong = demo_packet_check(frame, &packet);
-            if (!wrong && task->op == DEMO_OP_CHECK_UDP) {
-                wrong = udp_check(&packet, index++);
-            } else if (!wrong) {
-                wrong = segment_check(&packet, task, index, done);
-                done += packet.payload_bytes;
-                if (done >= TSO_PAYLOAD) {
-                    done = 0;
-                    index++;
-                }
-            }
+            wrong = offload_take(s, task, frame, &index, &done);
             answer->frames++;
             answer->bytes += demo_frame_len_bytes(frame);
         }
@@ -524,9 +542,9 @@ static int task_shout(struct slot *s, const struct demo_task *task, struct demo_
         frame->iova = iova;
     }
     // Until the card has taken them all: the driver then has all buffers back.
-    while (clock_now_ns() - start_ns < 100 * NS_PER_MS) {
-        struct vf_buffer *none = NULL;
-        vf_send(s->vf, 0, &none, 0);
+    while (vf_send_pending(s->vf, 0)) {
+        if (clock_now_ns() - start_ns > STALL_LIMIT_NS)
+            return fail(answer, -ETIMEDOUT, "the card did not take all frames");
         usleep(1000);
     }
     answer->frames = task->count;
@@ -537,12 +555,15 @@ static int task_listen(struct slot *s, const struct demo_task *task, struct demo
 {
     uint64_t end_ns = clock_now_ns() + task->ms * NS_PER_MS;
 
-    while (clock_now_ns() < end_ns) {
+    for (;;) {
+        bool over = clock_now_ns() >= end_ns; // before the look that finds nothing
         struct vf_buffer *frame;
         enum demo_kind kind;
         uint64_t seq;
 
         if (!vf_receive(s->vf, 0, &frame, 1)) {
+            if (over)
+                break;
             usleep(200);
             continue;
         }
