@@ -4,10 +4,10 @@
 // authoritative state stays in regs[] and the queues; what is here is a request to be sampled, and
 // a place where heads and statistics are published.
 // Deviation: no register semantics. Write masks do not hold; ENABLE reads back as written before
-// the card has seen it; 1→0→1 between two samples is seen only where the ring's base, length or
-// head were written too; heads and statistics may be NIC_DOORBELL_PUBLISH_MS old while there is
-// traffic (but not when a cycle to page 0 is answered). Who is looked at when: watch.h. Private to
-// src/nic.
+// the card has seen it; 1→0→1 between two samples is seen only where the ring's base or length is
+// another, or the head is not the one that was last published; heads and statistics may be
+// NIC_DOORBELL_PUBLISH_MS old while there is traffic (but not when a cycle to page 0 is answered).
+// Who is looked at when: watch.h. Private to src/nic.
 #ifndef VIREO_NIC_DOORBELL_H
 #define VIREO_NIC_DOORBELL_H
 
@@ -37,7 +37,9 @@ bool nic_doorbell_look_rx(struct nic_port *port, unsigned vf);
 bool nic_doorbell_look_all(struct nic_port *port, unsigned vf);
 // Worker: one receive ring, before a frame is lost for want of it. What a guest wrote before the
 // frame was sent has reached a card by then; here it may not have been looked at yet. Another
-// worker's ring: only its tail. Gives the receiver's lock back or keeps it: nic_rx_enter() again.
+// worker's ring: only its tail, so that where there are several, a ring that has just been started
+// may lose what others' VFs send it until its own worker comes by. Gives the receiver's lock back
+// or keeps it: nic_rx_enter() again.
 void nic_doorbell_look_again(struct nic_port *port, struct nic_lane *lane, unsigned queue);
 // Worker: asks for what nic_doorbell_look_all() will read of a VF: after a sleep little of it is in
 // the cache. First for what the card keeps, then, with that, for the pages.
