@@ -452,7 +452,7 @@ static void step(struct script *s)
         vm_refuse(s->t, &s->t->vm[pick(s, VM_COUNT)],
                   TX_AREA + pick(s, RX_AREA + RX_AREA_BYTES - TX_AREA), pick(s, 4));
     vm->dma[0].bus_master = vm->dma[1].bus_master = !odd(s, 40);
-    for (uint32_t n = 1 + pick(s, 24); n; n--)
+    for (uint32_t n = one_in(s, 3) ? 1 : 1 + pick(s, 24); n; n--)
         put_packet(s, queue);
     nic_txq_set_tail(s->t->port, queue, s->tx_tail[queue]);
     nic_txq_poll(s->t->port, queue, &frames);

@@ -14,6 +14,7 @@
 #include "nic/forward.h"
 #include "nic/packet.h"
 #include "nic/port.h"
+#include "nic/single.h"
 #include "nic/stack.h"
 
 #define PREFETCH_AHEAD 8u // descriptors
@@ -376,6 +377,8 @@ enum nic_tx_result nic_txq_poll(struct nic_port *port, unsigned queue, unsigned 
     r.lane = nic_lane_of_queue(port, queue);
     start = head = atomic_load_explicit(&q->head, memory_order_relaxed);
     left = pending(q, head);
+    if (left == 1 && nic_single_send(port, queue, head, &r.sums))
+        left = 0;
     for (unsigned batch = 0; left && r.result == NIC_TX_IDLE; batch++) {
         uint32_t count = left < NIC_TXQ_BATCH ? left : NIC_TXQ_BATCH, sent;
 
