@@ -84,7 +84,8 @@ static bool receive_one(struct batch *b, const struct uplink_frame *in)
         b->path = path;
     }
     status = path->rx_status;
-    if (path->ip_version && unlikely(!nic_path_check_ip(path, data, len, &status, &end)))
+    if (path->ip_version &&
+        unlikely(!nic_path_check_ip(path, data + NIC_PATH_L3_OFFSET, len, &status, &end)))
         return false;
     dst = nic_delivery_buffer(&b->to, path->queue, len);
     if (unlikely(!dst))

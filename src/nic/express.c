@@ -191,7 +191,7 @@ static inline bool find_one(struct run *r, uint32_t i)
             return false;
         r->path = path;
     }
-    return nic_express_decide(b, i, r->path);
+    return nic_express_decide(b, i, r->path, b->head[i] + NIC_PATH_L3_OFFSET);
 }
 
 static uint32_t find(struct run *r, uint32_t count)

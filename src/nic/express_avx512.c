@@ -17,6 +17,11 @@
 #define ADDRESSES 0x55
 #define COMMANDS  0xaa
 
+// Of a head's 16-bit words, those of an IPv4 header without options, which are put first.
+static const uint16_t l3_words[32] = {7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
+_Static_assert(NIC_PATH_L3_OFFSET == 2 * 7, "words");
+
 // Memory that the guest may write meanwhile is read once: the compiler cannot read again what it
 // has lost sight of.
 static inline VECTOR __m512i read_once(const void *p)
@@ -80,14 +85,20 @@ static VECTOR uint32_t find(struct nic_express_batch *b, const struct nic_path *
                             uint32_t first, uint32_t end)
 {
     __m512i key = _mm512_loadu_si512(path->key), mask = _mm512_loadu_si512(path->mask);
+    const __m512i words = _mm512_loadu_si512(l3_words);
+    _Alignas(32) uint8_t l3[32];
     uint32_t i = first;
 
     for (; i < end; i++) {
         __m512i head = read_once(b->data[i]);
 
         _mm512_store_si512(b->head[i], head);
+        // A load across the halves of that store would wait until it, and all stores before it, are
+        // done, some of which wait for a guest's lines.
+        _mm256_store_si256((__m256i *)l3,
+                           _mm512_castsi512_si256(_mm512_permutexvar_epi16(words, head)));
         if (_mm512_test_epi64_mask(_mm512_xor_si512(head, key), mask) ||
-            !nic_express_decide(b, i, path))
+            !nic_express_decide(b, i, path, l3))
             break;
     }
     return i;

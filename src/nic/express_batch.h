@@ -60,14 +60,14 @@ struct nic_express_receiver {
 };
 
 // Frame `i`, its head taken, is on this path: what becomes of it, by value, since the next frame of
-// the batch may need the path's place. False where that is not the path's to tell.
+// the batch may need the path's place. `l3`: of the head taken, what nic_path_check_ip() looks at.
+// False where that is not the path's to tell.
 static inline bool nic_express_decide(struct nic_express_batch *b, uint32_t i,
-                                      const struct nic_path *path)
+                                      const struct nic_path *path, const uint8_t *l3)
 {
     uint32_t status = path->rx_status, l3_end;
 
-    if (path->ip_version &&
-        unlikely(!nic_path_check_ip(path, b->head[i], b->len[i], &status, &l3_end)))
+    if (path->ip_version && unlikely(!nic_path_check_ip(path, l3, b->len[i], &status, &l3_end)))
         return false;
     b->queue[i] = path->queue;
     b->words[i] = (struct nic_rx_words){path->rx_low, status | (uint64_t)b->len[i] << 32};

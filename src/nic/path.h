@@ -22,6 +22,8 @@
 #define NIC_PATHS        32u // remembered by a queue or the cable, direct-mapped; a power of two
 #define NIC_PATH_KEY_LEN 64u // of a frame: Ethernet, IPv6 and ports
 
+#define NIC_PATH_L3_OFFSET 14u // untagged frames: the IP header is behind the Ethernet header
+
 #define NIC_PATH_NOT   UINT16_MAX        // the general way has to see each frame
 #define NIC_PATH_CABLE (UINT16_MAX - 1u) // the cable, and no pool
 
@@ -73,21 +75,21 @@ const struct nic_path *nic_path_find(const struct nic_derived *tables, struct ni
 
 // Whether the lengths of an IP packet of a known path fit the frame, as nic_frame_parse() has it;
 // if so, adds its verdict on an IPv4 header's checksum to *status, and says in *l3_end where the
-// packet ends.
-static inline bool nic_path_check_ip(const struct nic_path *path, const uint8_t *head,
+// packet ends. `l3`: the first 20 bytes of its header.
+static inline bool nic_path_check_ip(const struct nic_path *path, const uint8_t *l3,
                                      uint32_t len_bytes, uint32_t *status, uint32_t *l3_end)
 {
     uint32_t ip_len;
 
     if (path->ip_version == 4) {
-        ip_len = (uint32_t)(head[16] << 8 | head[17]);
+        ip_len = (uint32_t)(l3[2] << 8 | l3[3]);
         // In ones' complement all ones is zero: the sum of a good header is a multiple of that.
-        if (nic_sum_20(head + 14) % 0xffff)
+        if (nic_sum_20(l3) % 0xffff)
             *status |= HW_RXE_IPE;
     } else {
-        ip_len = (uint32_t)(head[18] << 8 | head[19]) + 40;
+        ip_len = (uint32_t)(l3[4] << 8 | l3[5]) + 40;
     }
-    *l3_end = 14 + ip_len;
+    *l3_end = NIC_PATH_L3_OFFSET + ip_len;
     return ip_len >= path->ip_len_min && *l3_end <= len_bytes;
 }
 

@@ -267,8 +267,8 @@ static bool send_frame(struct run *r, struct stack_frame *f, const struct nic_of
 
         memcpy(f->head + ETHER_HEADER_LEN + 10, &sum, sizeof sum);
     }
-    if (r->path->ip_version &&
-        unlikely(!nic_path_check_ip(r->path, f->head, f->len_bytes, &status, &l3_end)))
+    if (r->path->ip_version && unlikely(!nic_path_check_ip(r->path, f->head + ETHER_HEADER_LEN,
+                                                           f->len_bytes, &status, &l3_end)))
         return false;
     // Valid by construction: the card made it, of the header that the frame has.
     if (o->l4_sum && l3_end == f->len_bytes)
