@@ -28,7 +28,7 @@ THREAD_TESTS = {"nic/worker": "src/nic/test_nic_worker", "nic/workers": "src/nic
                 "nic/doorbell": "src/nic/test_nic_doorbell", "mem/gate": "src/mem/test_mem_gate"}
 # Limits find what hangs; how fast the machine is, and what else it does, nobody knows.
 SETUP_LIMIT_S, BUILD_LIMIT_S, STAGE_LIMIT_S = 600, 3600, 3600
-EMBEDDED_LIMIT_S = 300
+EMBEDDED_LIMIT_S = 1200
 TIMEOUT_MULTIPLIER = 10  # of a test's own limit in Meson; SLOWER where sanitizers take their time
 SLOWER = 30
 # A list, as Meson reads one: a comma would end up inside an argument.

@@ -60,17 +60,21 @@ class Workers(MainJob):
         check.expect(len(used) >= WORKERS, f"{WORKERS} threads besides the first", used)
         check.note(", ".join(f"VM {vm}: worker {worker}" for vm, worker in WORKER_OF_VM.items()))
 
+    def frames_of_workers(self):
+        return [worker["frames"] for worker in self.daemon.stats().data["worker"]["each"]]
+
     def check_both_ways(self, check):
         pid = self.daemon.process.pid
-        before = thread_ms(pid)
+        before, frames_before = thread_ms(pid), self.frames_of_workers()
         data = self.iperf(self.vms[0], self.vms[1], f"-t {BOTH_WAYS_S} --bidir", BOTH_WAYS_S)
-        after = thread_ms(pid)
+        after, frames_after = thread_ms(pid), self.frames_of_workers()
         check.expect("error" not in data, "iperf3's result", data.get("error"))
         rates = [data["end"][name]["bits_per_second"] / 1e9
                  for name in ("sum_received", "sum_received_bidir_reverse")]
         check.expect(min(rates) > SLOWEST_GBPS, f"more than {SLOWEST_GBPS} Gbit/s each way", rates)
         busy = sorted((after[thread] - before.get(thread, 0) for thread in after), reverse=True)
-        check.expect(busy[WORKERS - 1] > 0, f"CPU time of {WORKERS} threads", busy)
+        moved = [after - before for before, after in zip(frames_before, frames_after)]
+        check.expect(len(moved) == WORKERS and min(moved) > 100, "frames moved by both", moved)
         check.note(f"{rates[0]:.2f} and {rates[1]:.2f} Gbit/s; CPU time "
                    f"{' and '.join(f'{ms:.0f} ms' for ms in busy[:WORKERS])}",
                    gbps=[round(rate, 3) for rate in rates])
