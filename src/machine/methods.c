@@ -233,6 +233,33 @@ static int policy_apply(struct pf_vf_policy *policy, const char *key, const json
     return -EINVAL;
 }
 
+// What the config refuses as well. 0, or -EINVAL with a sentence.
+static int mac_check_free(const struct machine *m, unsigned port, unsigned vf,
+                          const uint8_t mac[NIC_MAC_LEN], char *error, size_t len)
+{
+    char text[METHODS_MAC_TEXT_LEN];
+
+    methods_mac_text(mac, text);
+    for (unsigned p = 0; p < machine_config(m)->port_count; p++) {
+        const struct card_config_port *config = &machine_config(m)->port[p];
+        struct pf_vf_state state;
+
+        if (!memcmp(config->mac, mac, NIC_MAC_LEN)) {
+            snprintf(error, len, "mac: found %s, which port %u has", text, p);
+            return -EINVAL;
+        }
+        for (unsigned i = 0; i < config->pf.vf_count; i++) {
+            if ((p == port && i == vf) ||
+                pf_driver_vf_state(host_port_pf(machine_host(m), p), i, &state) ||
+                memcmp(state.mac, mac, NIC_MAC_LEN))
+                continue;
+            snprintf(error, len, "mac: found %s, which VF %u of port %u has", text, i, p);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
 // The VF that `params` names, checked to be there.
 static int params_vf(const struct machine *m, const json_t *params, unsigned *port, unsigned *vf,
                      char *error, size_t len)
@@ -264,6 +291,11 @@ static int method_vf_set(void *ctx, const json_t *params, json_t **result, char 
         if (!strcmp(key, "port") || !strcmp(key, "vf"))
             continue;
         ret = policy_apply(&policy, key, value, error, len);
+        if (ret)
+            return ret;
+    }
+    if (json_object_get(params, "mac")) {
+        ret = mac_check_free(m, port, vf, policy.mac, error, len);
         if (ret)
             return ret;
     }

@@ -304,6 +304,32 @@ static void test_vf_set_refused(void **state)
     assert_memory_equal(&before, &machine_config(machine)->port[0].pf.vf[0], sizeof before);
 }
 
+// As in the config: what a port or another VF has, also one whose MAC is derived, is taken.
+static void test_vf_set_mac_taken(void **state)
+{
+    const struct card_config_port *port = machine_config(machine)->port;
+    struct pf_driver *pf = host_port_pf(machine_host(machine), 0);
+    struct pf_vf_state other, before, after;
+    char text[METHODS_MAC_TEXT_LEN];
+
+    (void)state;
+    assert_int_equal(pf_driver_vf_state(pf, 1, &other), 0);
+    assert_int_equal(pf_driver_vf_state(pf, 0, &before), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        methods_mac_text(i < 2 ? port[i].mac : other.mac, text);
+        assert_int_equal(
+            method("vf.set", json_pack("{s:i,s:i,s:s}", "port", 0, "vf", 0, "mac", text), NULL),
+            -EINVAL);
+        assert_non_null(strstr(error, text));
+    }
+    assert_int_equal(pf_driver_vf_state(pf, 0, &after), 0);
+    assert_memory_equal(after.mac, before.mac, sizeof after.mac);
+    // What it has itself it may be given.
+    methods_mac_text(before.mac, text);
+    assert_int_equal(
+        method("vf.set", json_pack("{s:i,s:i,s:s}", "port", 0, "vf", 0, "mac", text), NULL), 0);
+}
+
 static void test_pci(void **state)
 {
     json_t *list, *dump;
@@ -432,11 +458,17 @@ int main(void)
 {
 #define WITH_MACHINE(test) cmocka_unit_test_setup_teardown(test, machine_up, machine_down)
     const struct CMUnitTest tests[] = {
-        WITH_MACHINE(test_memory_not_shared),    WITH_MACHINE(test_stats),
-        WITH_MACHINE(test_sockets_are_there),    WITH_MACHINE(test_vf_set),
-        WITH_MACHINE(test_vf_set_refused),       WITH_MACHINE(test_pci),
-        WITH_MACHINE(test_vf_list_and_the_rest), cmocka_unit_test(test_macs_are_the_same_again),
-        cmocka_unit_test(test_not_created),      cmocka_unit_test(test_run_dir),
+        WITH_MACHINE(test_memory_not_shared),
+        WITH_MACHINE(test_stats),
+        WITH_MACHINE(test_sockets_are_there),
+        WITH_MACHINE(test_vf_set),
+        WITH_MACHINE(test_vf_set_refused),
+        WITH_MACHINE(test_vf_set_mac_taken),
+        WITH_MACHINE(test_pci),
+        WITH_MACHINE(test_vf_list_and_the_rest),
+        cmocka_unit_test(test_macs_are_the_same_again),
+        cmocka_unit_test(test_not_created),
+        cmocka_unit_test(test_run_dir),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
