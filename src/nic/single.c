@@ -124,7 +124,8 @@ bool nic_single_send(struct nic_port *port, unsigned queue, uint32_t head, struc
     status = path->rx_status;
     dst = placed ? dma_run_at(&place.to, place.addr, f.len) : NULL;
     if (unlikely(!dst || f.len > place.rx.len_max ||
-                 (path->ip_version && !nic_path_check_ip(path, f.head, f.len, &status, &l3_end))))
+                 (path->ip_version &&
+                  !nic_path_check_ip(path, f.head + NIC_PATH_L3_OFFSET, f.len, &status, &l3_end))))
         return false;
     nic_copy_body(dst + sizeof f.head, f.data + sizeof f.head, f.len - sizeof f.head);
     memcpy(dst, f.head, sizeof f.head);
@@ -138,7 +139,7 @@ bool nic_single_send(struct nic_port *port, unsigned queue, uint32_t head, struc
     }
     nic_rxq_run_end(port, path->queue, &place.rx, 1, f.len);
     atomic_store_explicit(&q->head, head + 1 == q->desc_count ? 0 : head + 1, memory_order_relaxed);
-    q->express_frames++;
+    q->single_frames++;
     add_to_sums(sums, f.len);
     return true;
 }

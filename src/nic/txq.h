@@ -47,7 +47,8 @@ struct nic_txq {
     struct nic_path
         paths[NIC_PATHS];    // of untagged packets, and those that the card tags; see path.h
     const struct nic_path *last_path; // of them: a guess of what the next frame's is, or NULL
-    uint64_t express_frames; // that went by the express lane, or alone (single.h)
+    uint64_t express_frames; // that went by the express lane
+    uint64_t single_frames;  // that were alone (single.h)
     bool express_ended;      // its last run, before all had been sent
     bool general_only; // no short ways: set by the test that compares both ways, by nobody else
 };
