@@ -15,12 +15,25 @@
 #define WAITS      4000u // even
 
 static struct test_port *fixture;
+static struct nic_worker *in_use; // stopped by teardown() where a test has failed
 
 // The worker asks the card for its ports: here there is one, and no card.
 struct nic_port *nic_card_port(struct nic_card *card, unsigned index)
 {
     (void)card;
     return index ? NULL : fixture->port;
+}
+
+static struct nic_worker *worker_make(void)
+{
+    assert_int_equal(nic_worker_create(NULL, 0, 1, &in_use), 0);
+    return in_use;
+}
+
+static void worker_end(void)
+{
+    nic_worker_destroy(in_use);
+    in_use = NULL;
 }
 
 static int setup(void **state)
@@ -34,6 +47,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+    worker_end();
     test_port_free(*state);
     return 0;
 }
@@ -77,7 +91,7 @@ static bool wait_for_done(const struct test_port *t, unsigned index)
 // it a while to come to what it has to do before.
 static bool comes_to_rest(const struct nic_worker *worker, unsigned for_ms)
 {
-    for (unsigned i = 0; i < 50; i++) {
+    for (unsigned i = 0; i < 100; i++) {
         struct nic_worker_counts before = counts(worker), after;
 
         usleep(for_ms * 1000);
@@ -94,7 +108,7 @@ static void test_poll_without_thread(void **state)
     struct nic_worker *worker;
     uint8_t bytes[64];
 
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     nic_worker_poll(worker);
     assert_int_equal(nic_worker_poll(worker), 0);
     make_frame(bytes, 1, 0, 0x88b5, 64);
@@ -109,7 +123,7 @@ static void test_poll_without_thread(void **state)
         nic_worker_poll(worker);
     assert_int_equal(counted(&t->port->counters.pool[1].rx_frames), 2);
     assert_true(counts(worker).batches >= 14);
-    nic_worker_destroy(worker);
+    worker_end();
 }
 
 static void test_wakes_for_every_doorbell(void **state)
@@ -119,7 +133,7 @@ static void test_wakes_for_every_doorbell(void **state)
     uint8_t bytes[64];
 
     make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 1; i <= 3000; i++) {
         test_tx_frame(t, 0, bytes, 64, TX_DATA);
@@ -131,7 +145,7 @@ static void test_wakes_for_every_doorbell(void **state)
             usleep(i % 200);
     }
     assert_true(counts(worker).sleeps > 0);
-    nic_worker_destroy(worker);
+    worker_end();
 }
 
 static void test_sleeps_when_idle(void **state)
@@ -140,18 +154,18 @@ static void test_sleeps_when_idle(void **state)
     struct nic_worker_counts before, after;
 
     (void)state;
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     assert_int_equal(nic_worker_start(worker), 0);
     assert_true(comes_to_rest(worker, 50));
     before = counts(worker);
     // A kick is one wake-up.
     nic_worker_kick(NULL);
-    for (unsigned i = 0; i < 1000 && counts(worker).batches == before.batches; i++)
+    for (unsigned i = 0; i < 20000 && counts(worker).batches == before.batches; i++)
         usleep(1000);
     usleep(20000);
     after = counts(worker);
     assert_in_range(after.batches, before.batches + 1, before.batches + 3);
-    nic_worker_destroy(worker);
+    worker_end();
 }
 
 static void test_gate(void **state)
@@ -161,7 +175,7 @@ static void test_gate(void **state)
     uint8_t bytes[64];
 
     make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 1; i <= 100; i++) {
         gate_close(&t->gate);
@@ -179,7 +193,7 @@ static void test_gate(void **state)
                  VM_IOVA + RX_BUFFER(i / 2 % RING_LEN));
         nic_rxq_set_tail(t->port, 2, (i / 2 + RING_LEN - 1) % RING_LEN);
     }
-    nic_worker_destroy(worker);
+    worker_end();
 }
 
 // A worker, not started, and a frame for VM 1, whose ring has no room and does not want it dropped.
@@ -191,7 +205,7 @@ static struct nic_worker *worker_without_room(struct test_port *t, uint8_t bytes
     assert_true(nic_rxq_control(t->port, 2));
     nic_rxq_set_tail(t->port, 2, 0);
     make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     return worker;
 }
 
@@ -213,13 +227,13 @@ static void test_waiting_sender(void **state)
     }
     assert_int_equal(counted(&t->port->counters.pool[1].rx_no_descriptor_drops), 0);
     // The receiver goes away: the sender is free.
-    test_tx_frame(t, 0, bytes, 64, TX_DATA);
+    test_tx_frame(t, 0, bytes, 64, TX_DATA + 10 * 64);
     usleep(5000);
     gate_close(&t->gate);
     nic_rxq_disable(t->port, 2);
     gate_open(&t->gate);
     assert_true(wait_for(&t->port->counters.pool[0].tx_frames, 11));
-    nic_worker_destroy(worker);
+    worker_end();
 }
 
 static void spin_for(unsigned turns)
@@ -257,7 +271,7 @@ static void test_no_wake_up_is_lost(void **state)
     assert_int_equal(nic_doorbell_create(&t->port->doorbells[3]), 0);
     nic_doorbell_publish(t->port, 3);
     make_frame(bytes, 1, 0, 0x88b5, 64);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 0; i < RING_LEN / 2; i++)
         test_tx_frame(t, 0, bytes, 64, TX_DATA + i * 64);
@@ -284,11 +298,14 @@ static void test_no_wake_up_is_lost(void **state)
             test_tx_frame(t, 0, bytes, 64, TX_DATA + (i + RING_LEN / 2) % RING_LEN * 64);
         }
     }
+    // A round is counted when it is over: when the frame that it moved is long there.
+    for (unsigned i = 0; i < 10000 && counts(worker).frames < WAITS; i++)
+        usleep(1000);
     after = counts(worker);
     assert_in_range(after.untold, 0, 2 * late);
     assert_true(after.waits > WAITS / 1000);
     assert_int_equal(after.frames, WAITS);
-    nic_worker_destroy(worker);
+    worker_end();
     nic_doorbell_destroy(t->port->doorbells[3]);
 }
 
@@ -338,14 +355,14 @@ static void test_steps_of_waiting(void **state)
     usleep(110000);
     assert_int_equal(nic_worker_poll(worker) + nic_worker_poll(worker), 1);
     assert_int_equal(counts(worker).untold, 1);
-    nic_worker_destroy(worker);
+    worker_end();
 }
 
 // Through all steps down to the slowest: 100 looks a second. How long that takes depends on how
 // busy this machine is, and so does how long we sleep and how many looks the worker gets to.
 static bool backs_off(const struct nic_worker *worker)
 {
-    for (unsigned i = 0; i < 100; i++) {
+    for (unsigned i = 0; i < 200; i++) {
         uint64_t start_ns = clock_now_ns(), looks = counts(worker).batches, due;
 
         usleep(100000);
@@ -368,12 +385,12 @@ static void test_mapped_back_off(void **state)
                 nic_doorbell_fd(t->port->doorbells[3]), NIC_DOORBELL_BAR_OFFSET);
     assert_true(page != MAP_FAILED);
     nic_doorbell_publish(t->port, 3);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     assert_int_equal(nic_worker_start(worker), 0);
     assert_true(backs_off(worker));
     // A store without a message is seen.
     le32_put(page + HW_VFTDT(0) - NIC_DOORBELL_BAR_OFFSET, 5);
-    for (unsigned i = 0; i < 1000 && atomic_load(&t->port->txq[6].tail) != 5; i++)
+    for (unsigned i = 0; i < 20000 && atomic_load(&t->port->txq[6].tail) != 5; i++)
         usleep(1000);
     assert_int_equal(atomic_load(&t->port->txq[6].tail), 5);
     // Without bus mastering nobody drives the VF: its pages are not looked at, and nothing wakes.
@@ -381,7 +398,7 @@ static void test_mapped_back_off(void **state)
     t->port->vf_dma[3]->bus_master = false;
     gate_open(&t->gate);
     assert_true(comes_to_rest(worker, 200));
-    nic_worker_destroy(worker);
+    worker_end();
     munmap(page, NIC_DOORBELL_LEN_BYTES);
     nic_doorbell_destroy(t->port->doorbells[3]);
 }
@@ -395,7 +412,7 @@ static void test_lying_uplink(void **state)
 
     (void)state;
     test_uplink.wait_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     assert_int_equal(nic_worker_start(worker), 0);
     usleep(50000);
     start_ns = clock_now_ns();
@@ -404,7 +421,7 @@ static void test_lying_uplink(void **state)
     after = counts(worker);
     took_ms = (clock_now_ns() - start_ns) / NS_PER_MS;
     assert_true(after.batches - before.batches < 200 * took_ms / 300);
-    nic_worker_destroy(worker);
+    worker_end();
     close(test_uplink.wait_fd);
 }
 
@@ -420,14 +437,14 @@ static void test_paced_sender(void **state)
     t->port->txq[0].rate.factor = 1000 << NIC_RATE_FACTOR_SHIFT;
     test_rx_on(t, 2, 8, true);
     make_frame(bytes, 1, 0, 0x88b5, sizeof bytes);
-    assert_int_equal(nic_worker_create(NULL, 0, 1, &worker), 0);
+    worker = worker_make();
     assert_int_equal(nic_worker_start(worker), 0);
     for (unsigned i = 0; i < 6; i++)
-        test_tx_frame(t, 0, bytes, sizeof bytes, TX_DATA);
+        test_tx_frame(t, 0, bytes, sizeof bytes, TX_DATA + i * 2048);
     assert_true(wait_for(&t->port->counters.pool[1].rx_frames, 6));
     assert_true(clock_now_ns() - start >= 4 * NS_PER_MS);
-    assert_true(counts(worker).sleeps >= 3); // it does not spin meanwhile
-    nic_worker_destroy(worker);
+    assert_in_range(counts(worker).batches, 1, 200); // it does not spin meanwhile
+    worker_end();
 }
 
 int main(void)
