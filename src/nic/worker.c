@@ -53,6 +53,7 @@ struct worker_port {
     struct nic_port *port;
     struct nic_lane *lane;  // our share of it
     struct nic_watch watch; // whose doorbell pages we look at
+    bool cable_awaited;     // the next sleep ends because of a frame from it
     bool cable_readable;    // the last sleep ended because of it
     unsigned cable_false;   // such sleeps in a row after which nothing was received
     uint64_t cable_mute_ns; // not waited for until then
@@ -473,7 +474,8 @@ static uint64_t doorbell_pause_ns(struct nic_worker *worker, uint64_t now_ns)
     return pause_ns;
 }
 
-// Until when the worker may sleep: UINT64_MAX: until somebody wakes it.
+// Until when the worker may sleep: UINT64_MAX: until somebody wakes it. Inside the gate: whose the
+// cable is may change while that is closed (who sleeps is kicked then).
 static uint64_t sleep_deadline(struct nic_worker *worker, uint64_t now_ns)
 {
     uint64_t deadline_ns = worker->deadline_ns;
@@ -486,6 +488,7 @@ static uint64_t sleep_deadline(struct nic_worker *worker, uint64_t now_ns)
             look_ns = now_ns + doorbell_pause_ns(worker, now_ns);
         if (look_ns < deadline_ns)
             deadline_ns = look_ns;
+        wp->cable_awaited = wp->lane == nic_lane_of_cable(wp->port) && wp->cable_mute_ns <= now_ns;
         if (wp->cable_mute_ns > now_ns && wp->cable_mute_ns < deadline_ns)
             deadline_ns = wp->cable_mute_ns;
     }
@@ -504,9 +507,7 @@ static void sleep_until(struct nic_worker *worker, uint64_t deadline_ns, uint64_
     for (unsigned i = 0; i < worker->port_count; i++) {
         const struct worker_port *wp = &worker->port[i];
 
-        fds[1 + i].fd = -1;
-        if (wp->lane == nic_lane_of_cable(wp->port) && wp->cable_mute_ns <= now_ns)
-            fds[1 + i].fd = uplink_wait_fd(wp->port->uplink);
+        fds[1 + i].fd = wp->cable_awaited ? uplink_wait_fd(wp->port->uplink) : -1;
         fds[1 + i].events = POLLIN;
     }
     atomic_store(&worker->sleeping, true);
