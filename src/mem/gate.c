@@ -29,11 +29,12 @@ void gate_close(struct gate *gate)
     }
     pthread_mutex_lock(&gate->lock);
     atomic_store_explicit(&gate->closed, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&gate->closings, 1, memory_order_relaxed);
     // Each worker gives up `inside` at its next poll; taking it orders its batch before us, and
     // our changes before its next batch.
     for (unsigned i = 0; i < gate->worker_count; i++)
         pthread_mutex_lock(&gate->workers[i]->inside);
+    // Not before: a worker in its last batch would take what it finds there for what has changed.
+    atomic_fetch_add_explicit(&gate->closings, 1, memory_order_relaxed);
 }
 
 void gate_open(struct gate *gate)
