@@ -56,14 +56,17 @@ test:
 	@scripts/setup test
 	@$(PYTHON) tests/run.py $(if $(JSON),--json "$(JSON)")
 
+# What a benchmark found is kept, where JSON names no other place.
+BENCH_JSON = $(or $(JSON),$(BUILD)/$@.json)
+
 # The headline table of docs/performance.md, in under 10 minutes. Peers that cannot be installed
 # are named in the table, and the rest is measured.
 bench bench-full:
 	@$(MAKE) --no-print-directory all
 	@scripts/bench-setup || echo "make: continuing without the peers that are missing" >&2
 	@$(BUILD)/vireo-bench dataplane --peers scripts/bench-peer --about "$$(scripts/bench-about)" \
-	    $(if $(filter bench-full,$@),--full --rounds 9) $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
-	@$(if $(JSON),echo "make bench-doc JSON=$(JSON) puts it and its plots into docs/performance.md")
+	    $(if $(filter bench-full,$@),--full --rounds 9) --json "$(BENCH_JSON)" $(BENCH_ARGS)
+	@echo "Also in $(BENCH_JSON); make bench-doc JSON=$(BENCH_JSON) puts it into docs/performance.md"
 
 # Such a run into docs/performance.md: its tables and pictures.
 bench-doc:
@@ -77,7 +80,8 @@ bench-vms:
 	@scripts/setup demo
 	@$(MAKE) --no-print-directory all
 	@scripts/bench-setup || echo "make: continuing without the peers that are missing" >&2
-	@$(PYTHON) tests/e2e/bench_vms.py $(if $(JSON),--json "$(JSON)") $(BENCH_ARGS)
+	@$(PYTHON) tests/e2e/bench_vms.py --json "$(BENCH_JSON)" $(BENCH_ARGS)
+	@echo "Also in $(BENCH_JSON)"
 
 clean:
 	@rm -rf build-asan build-fuzz build-tsan
@@ -98,7 +102,8 @@ help:
 	@echo "make test-nested        checks a VM inside that VM, whose VF comes through vfio-pci (slow)"
 	@echo "make test [JSON=FILE]   installs what is missing, builds, and runs every test"
 	@echo "make bench [JSON=FILE]  installs what it is measured against (DPDK, Open vSwitch), and"
-	@echo "                        measures the data plane beside it (about 5 minutes)"
+	@echo "                        measures the data plane beside it (about 5 minutes); results also"
+	@echo "                        in FILE, or build/bench.json (the next ones alike)"
 	@echo "make bench-full         of that, also many VFs, idle cost, guests at constant load, two"
 	@echo "                        workers (about 7 minutes; both longer where others use the machine)"
 	@echo "make bench-doc JSON=FILE  puts such a run into docs/performance.md, with plots"
