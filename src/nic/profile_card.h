@@ -6,20 +6,9 @@
 
 #include "nic/test_card.h"
 
-#include "base/le.h"
-
-static void vf_mac(unsigned vf, uint8_t mac[6])
-{
-    const uint8_t base[6] = {0x02, 0x11, 0x22, 0x33, 0x44, (uint8_t)vf};
-
-    memcpy(mac, base, 6);
-}
-
 // What a PF driver sets for the VFs: addresses, anti-spoofing, VLAN filters, jumbo frames.
 static void filters_start(struct test_card *t)
 {
-    uint8_t mac[6];
-
     pf_write(t, HW_HLREG0, HW_HLREG0_RXCRCSTRP | HW_HLREG0_TXPADEN | HW_HLREG0_JUMBOEN);
     pf_write(t, HW_MAXFRS, 9728u << HW_MAXFRS_MFS_SHIFT);
     pf_write(t, HW_RXCSUM, HW_RXCSUM_PCSD);
@@ -30,14 +19,7 @@ static void filters_start(struct test_card *t)
     pf_write(t, HW_PFVLVF(0), HW_PFVLVF_VI_EN | 5);
     pf_write(t, HW_PFVLVFB(0), 3);
     pf_write(t, HW_PFVFSPOOF(0), 3u << HW_PFVFSPOOF_MACAS_SHIFT | 3u << HW_PFVFSPOOF_VLANAS_SHIFT);
-    for (unsigned vf = 0; vf < 2; vf++) {
-        vf_mac(vf, mac);
-        pf_write(t, HW_RAL(vf), le32_get(mac));
-        pf_write(t, HW_RAH(vf), le16_get(mac + 4) | HW_RAH_AV);
-        pf_write(t, HW_MPSAR_LO(vf), BIT(vf));
-        pf_write(t, HW_MPSAR_HI(vf), 0);
-        pf_write(t, HW_PFVML2FLT(vf), HW_PFVML2FLT_AUPE | HW_PFVML2FLT_BAM);
-    }
+    vf_macs_start(t, 2);
 }
 
 #endif

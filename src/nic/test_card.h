@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/bits.h"
+#include "base/le.h"
 #include "hw82599/regs.h"
 #include "nic/nic.h"
 #include "nic/port.h"
@@ -324,6 +325,28 @@ static inline void test_card_close(struct test_card *t)
     gate_destroy(&t->gate);
     free(t->mem);
     free(t);
+}
+
+static inline void vf_mac(unsigned vf, uint8_t mac[6])
+{
+    const uint8_t base[6] = {0x02, 0x11, 0x22, 0x33, 0x44, (uint8_t)vf};
+
+    memcpy(mac, base, 6);
+}
+
+// The first `count` VFs' MACs, one a pool, and broadcasts to each, as a PF driver sets them.
+static inline void vf_macs_start(struct test_card *t, unsigned count)
+{
+    uint8_t mac[6];
+
+    for (unsigned vf = 0; vf < count; vf++) {
+        vf_mac(vf, mac);
+        pf_write(t, HW_RAL(vf), le32_get(mac));
+        pf_write(t, HW_RAH(vf), le16_get(mac + 4) | HW_RAH_AV);
+        pf_write(t, HW_MPSAR_LO(vf), BIT(vf));
+        pf_write(t, HW_MPSAR_HI(vf), 0);
+        pf_write(t, HW_PFVML2FLT(vf), HW_PFVML2FLT_AUPE | HW_PFVML2FLT_BAM);
+    }
 }
 
 #endif

@@ -99,28 +99,12 @@ static void guest_write(unsigned vf, uint32_t offset, uint32_t value)
                      __ATOMIC_RELEASE);
 }
 
-static void vf_mac(unsigned vf, uint8_t mac[6])
-{
-    const uint8_t base[6] = {0x02, 0x11, 0x22, 0x33, 0x44, (uint8_t)vf};
-
-    memcpy(mac, base, 6);
-}
-
 static void filters_start(void)
 {
-    uint8_t mac[6];
-
     pf_write(t, HW_HLREG0, HW_HLREG0_RXCRCSTRP | HW_HLREG0_TXPADEN);
     pf_write(t, HW_VLNCTRL, 0x8100);
     pf_write(t, HW_PFVFSPOOF(0), (BIT(VFS) - 1) << HW_PFVFSPOOF_MACAS_SHIFT);
-    for (unsigned vf = 0; vf < VFS; vf++) {
-        vf_mac(vf, mac);
-        pf_write(t, HW_RAL(vf), le32_get(mac));
-        pf_write(t, HW_RAH(vf), le16_get(mac + 4) | HW_RAH_AV);
-        pf_write(t, HW_MPSAR_LO(vf), BIT(vf));
-        pf_write(t, HW_MPSAR_HI(vf), 0);
-        pf_write(t, HW_PFVML2FLT(vf), HW_PFVML2FLT_AUPE | HW_PFVML2FLT_BAM);
-    }
+    vf_macs_start(t, VFS);
 }
 
 static void rx_start(unsigned vf)
